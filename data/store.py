@@ -1,0 +1,326 @@
+"""The face store: Parquet shards of rows, committed by a manifest.
+
+Layout of the folder (``.ris`` by default)::
+
+    manifest.json            settings, committed shards (file, rows, bytes, sha256)
+    faces/part-00000.parquet one row a face
+    stats.parquet            statistics of sigma per layer and channel (`data.statistics`)
+    failures.parquet         photos that gave no face (`data.failures`)
+    metadata.parquet         the user's own columns, by face id (`data.metadata`)
+    index/FEATURE/           indices (package `index`)
+    lock                     held while anything is committed
+
+Commit order: 1 write the shard under a temporary name, 2 fsync, 3 rename it to a number that was
+never used before, 4 fsync the folder, 5 replace the manifest the same way, which is the commit
+point, 6 delete shards that the new manifest no longer lists. A process killed before 5 leaves
+an orphan that the next writer deletes; readers never see it. Shards are never changed in place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from filelock import FileLock, Timeout
+
+from data import shards
+from data.durable import disk_error, replacing
+from data.known import KnownFaces
+from data.manifest import FILE, Manifest, Shard, StoreSettings
+from data.shards import FaceRow
+from ris.errors import QueryError, StoreError
+
+FOLDER = ".ris"
+FULL_SHARD = 512
+"""Rows that a compacted shard holds at most; smaller ones are merged."""
+MANY_SMALL = 32
+"""So many small shards are merged in the middle of a run."""
+LOCK_TIMEOUT = 120.0  # seconds; a commit takes well under one
+
+
+class Store:
+    """A store on disk. Methods read the committed state anew; writers exclude each other.
+
+    Args:
+        folder: the store's folder, which must hold a manifest.
+
+    Raises:
+        StoreError: it does not, or the manifest is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._known = KnownFaces()
+        self.settings = self.manifest().settings
+
+    # -- finding, opening, creating ---------------------------------------------------------
+
+    @classmethod
+    def open(cls, folder: str | Path | None = None) -> Store:
+        """Opens `folder`, or the nearest ``.ris`` from the working directory upward.
+
+        Raises:
+            StoreError: there is none.
+        """
+        if folder is not None:
+            return cls(Path(folder).absolute())
+        here = Path.cwd()
+        for parent in (here, *here.parents):
+            if (parent / FOLDER / FILE).is_file():
+                return cls(parent / FOLDER)
+        raise StoreError(
+            f"no store ({FOLDER}/) in {here} or above it: run `ris ingest FOLDER` first, "
+            "or name one with --store"
+        )
+
+    @classmethod
+    def create(cls, folder: str | Path, settings: StoreSettings) -> Store:
+        """Opens the store at `folder`, creating it with `settings` where there is none.
+
+        Raises:
+            MismatchError: it exists with other settings.
+            StoreError: it cannot be created, or a folder with foreign content is in the way.
+        """
+        folder = Path(folder).absolute()
+        try:
+            if not (folder / FILE).exists() and folder.exists():
+                strangers = [p.name for p in folder.iterdir() if p.name not in _OWN]
+                if strangers:
+                    raise StoreError(
+                        f"{folder} is not a ris store and is not empty (it holds "
+                        f"{strangers[0]}): name another folder with --store"
+                    )
+            (folder / "faces").mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise disk_error(e, folder) from e
+        with _locked(folder):
+            if not (folder / FILE).exists():
+                Manifest(settings).write(folder)
+        store = cls(folder)
+        store.settings.check(settings, folder)
+        return store
+
+    def manifest(self) -> Manifest:
+        """The committed manifest."""
+        return Manifest.read(self.folder)
+
+    @property
+    def root(self) -> Path:
+        """The folder that relative photo paths start from."""
+        return self.folder.parent
+
+    def relative(self, photo: Path) -> str:
+        """How a photo's path is stored: relative to `root` where it lies below it."""
+        photo = photo.absolute()
+        inside = photo.is_relative_to(self.root)
+        return (photo.relative_to(self.root) if inside else photo).as_posix()
+
+    def resolve(self, path: str) -> Path:
+        """The inverse of `relative`."""
+        return self.root / path
+
+    # -- reading ----------------------------------------------------------------------------
+
+    def batches(
+        self, columns: Sequence[str] | None = None, manifest: Manifest | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """All rows in order, about `shards.ROW_GROUP` at a time.
+
+        Raises:
+            StoreError: a shard is missing or damaged.
+        """
+        for shard in (manifest or self.manifest()).shards:
+            yield from shards.read(self.folder / "faces" / shard.file, columns)
+
+    def face(self, face: str) -> FaceRow:
+        """The row of one id, which may be abbreviated where that is unambiguous.
+
+        Raises:
+            QueryError: no such face, or several.
+        """
+        found = [
+            (shard, name)
+            for shard, batch in self._id_batches(["id"])
+            for name in pc.filter(batch, pc.starts_with(batch.column("id"), face))
+            .column("id")
+            .to_pylist()
+        ]
+        exact = [entry for entry in found if entry[1] == face]
+        if len(found) > 1 and not exact:
+            raise QueryError(f"{len(found)} faces have an id that starts with {face!r}: give more")
+        if not found:
+            raise QueryError(
+                f"no photo and no face id {face!r}: `ris sql 'select id, path from faces'` "
+                "lists the ids"
+            )
+        file, wanted = (exact or found)[0]
+        for batch in shards.read(self.folder / "faces" / file):
+            hit = batch.filter(pc.equal(batch.column("id"), wanted))
+            if len(hit):
+                return self._row(hit)
+        raise StoreError(f"{file} changed while it was read: run the command again")
+
+    def has(self, face: str) -> bool:
+        """Whether there is a face of exactly that id."""
+        return bool(self.paths([face]))
+
+    def paths(self, ids: Sequence[str]) -> dict[str, str]:
+        """Stored photo path of each of the ids that exist."""
+        wanted = pa.array(ids, pa.string())
+        found: dict[str, str] = {}
+        for _, batch in self._id_batches(["id", "path"]):
+            hit = batch.filter(pc.is_in(batch.column("id"), wanted))
+            found |= zip(*hit.to_pydict().values(), strict=True)
+        return found
+
+    def _id_batches(self, columns: list[str]) -> Iterator[tuple[str, pa.RecordBatch]]:
+        for shard in self.manifest().shards:
+            for batch in shards.read(self.folder / "faces" / shard.file, columns):
+                yield shard.file, batch
+
+    def _row(self, batch: pa.RecordBatch) -> FaceRow:
+        s = self.settings
+        plain = {
+            f.name: batch.column(f.name)[0].as_py()
+            for f in dataclasses.fields(FaceRow)
+            if f.name not in shards.VECTORS
+        }
+        return FaceRow(
+            **plain,
+            w=shards.vectors(batch, "w").reshape(s.latent_rows, s.latent_size),
+            sigma=shards.vectors(batch, "sigma").reshape(-1),
+            scores=shards.vectors(batch, "scores").reshape(len(s.classes), -1),
+        )
+
+    def known(self) -> KnownFaces:
+        """Hashes of what is committed now; reads only shards that are new since last time."""
+        manifest = self.manifest()
+        current = {shard.file for shard in manifest.shards}
+        self._known.forget(self._known.shards() - current)
+        for file in current - self._known.shards():
+            path = self.folder / "faces" / file
+            self._known.add(file, list(shards.read(path, KnownFaces.COLUMNS)))
+        return self._known
+
+    # -- writing ----------------------------------------------------------------------------
+
+    @contextmanager
+    def locked(self) -> Iterator[Manifest]:
+        """Holds the store's lock; gives the manifest of that moment.
+
+        Raises:
+            StoreError: another process held it for too long.
+        """
+        with _locked(self.folder):
+            yield self.manifest()
+
+    def append(self, rows: Sequence[FaceRow]) -> int:
+        """Commits rows in one step: ids already there are left out, and a row whose path is
+        already there with another id (the file changed) replaces the old one.
+
+        Returns:
+            number of rows added.
+        """
+        with self.locked() as manifest:
+            known = self.known()
+            fresh = [row for row in rows if not known.has_id(row.id)]
+            fresh = list({row.id: row for row in fresh}.values())
+            if not fresh:
+                return 0
+            replaced = {row.path for row in fresh}
+            touched = {f for path in replaced for f in known.shards_with_path(path)}
+            kept = [s for s in manifest.shards if s.file not in touched]
+            old = [s for s in manifest.shards if s.file in touched]
+            content = itertools.chain(
+                self._without(old, "path", replaced), [shards.to_table(fresh, self.settings)]
+            )
+            self._commit(manifest, kept, [content])
+            return len(fresh)
+
+    def remove(self, ids: Iterable[str]) -> int:
+        """Deletes rows by exact id; returns how many there were."""
+        wanted = set(ids)
+        with self.locked() as manifest:
+            known = self.known()
+            touched = {f for face in wanted for f in known.shards_with_id(face)}
+            before = manifest.rows
+            kept = [s for s in manifest.shards if s.file not in touched]
+            old = [s for s in manifest.shards if s.file in touched]
+            if old:
+                self._commit(manifest, kept, [self._without([s], "id", wanted) for s in old])
+            return before - self.manifest().rows
+
+    def compact(self, *, least: int = 2) -> None:
+        """Merges small shards, if there are at least `least`; the rows stay the same."""
+        with self.locked() as manifest:
+            small = [s for s in manifest.shards if s.rows < FULL_SHARD // 2]
+            if len(small) < least or len(small) < 2:
+                return
+            kept = [s for s in manifest.shards if s not in small]
+            groups: list[list[Shard]] = [[]]
+            for shard in small:
+                if groups[-1] and sum(s.rows for s in groups[-1]) + shard.rows > FULL_SHARD:
+                    groups.append([])
+                groups[-1].append(shard)
+            self._commit(manifest, kept, [self._without(g, "id", set()) for g in groups])
+
+    def _without(self, old: list[Shard], column: str, values: set[str]) -> Iterator[pa.Table]:
+        """The rows of some shards, without those that have one of the values in a column."""
+        drop = pa.array(sorted(values), pa.string())
+        pending: list[pa.RecordBatch] = []
+        for shard in old:
+            for batch in shards.read(self.folder / "faces" / shard.file):
+                keep = batch.filter(pc.invert(pc.is_in(batch.column(column), drop)))
+                pending.append(keep)
+                if sum(len(b) for b in pending) >= shards.ROW_GROUP:
+                    yield pa.Table.from_batches(pending)
+                    pending = []
+        if any(len(b) for b in pending):
+            yield pa.Table.from_batches(pending)
+
+    def _commit(
+        self, manifest: Manifest, kept: list[Shard], contents: list[Iterator[pa.Table]]
+    ) -> None:
+        """Publishes `kept` plus one new shard per content; see the module's commit order."""
+        faces = self.folder / "faces"
+        listed = {s.file for s in manifest.shards}
+        for orphan in faces.iterdir():
+            if orphan.name not in listed:
+                orphan.unlink(missing_ok=True)
+        number = manifest.next_shard
+        fresh = []
+        for content in contents:
+            path = faces / f"part-{number:05d}.parquet"
+            with replacing(path) as temporary:
+                rows, sha = shards.write(temporary, content, self.settings)
+                size = temporary.stat().st_size
+            if rows:
+                fresh.append(Shard(path.name, rows, size, sha))
+            else:
+                path.unlink()
+            number += 1
+        dataclasses.replace(manifest, shards=(*kept, *fresh), next_shard=number).write(self.folder)
+        for shard in set(manifest.shards) - set(kept):
+            (faces / shard.file).unlink(missing_ok=True)
+
+
+_OWN = {"faces", "index", "lock", "stats.parquet", "failures.parquet", "metadata.parquet"}
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    try:
+        with FileLock(folder / "lock", timeout=LOCK_TIMEOUT):
+            yield
+    except Timeout as e:
+        raise StoreError(
+            f"another process has been writing to {folder} for over {LOCK_TIMEOUT:.0f} s: "
+            "wait for it to end"
+        ) from e
+    except PermissionError as e:
+        raise disk_error(e, folder) from e

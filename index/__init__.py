@@ -1,0 +1,1 @@
+"""Rows to per-feature indices: exact scan and FAISS kinds."""

@@ -1,0 +1,282 @@
+"""The FAISS kinds: candidates from a compact index, scores from the vectors themselves.
+
+A search runs FAISS once per end, the furthest end with the negated query (the inner product is
+linear, so the lowest cosine of q is the highest of -q), and scores the candidates exactly. The
+two ends have their own search effort: rows far from a query are spread over more lists and lead
+to fewer graph links than its neighbours. `index.recall.tune` measures how much each needs.
+
+FAISS is imported when an index is built or loaded, never by importing this module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from index import kinds
+from index.exact import SLACK, ExactIndex, all_scores, empty_ends, settle
+from index.projection import Projection
+from index.protocol import Ends, Hits, check_filter, unit_rows
+from index.vectors import Vectors
+from ris.errors import RisError
+
+BUILD_WIDTH = 80  # efConstruction
+PQ_MINIMUM = 256  # training vectors that 8-bit codes insist on
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard one end is searched.
+
+    Attributes:
+        width: inverted lists probed, or width of the graph walk.
+        factor: multiple of the usual number of candidates.
+    """
+
+    width: int
+    factor: int = 1
+
+
+@dataclass(frozen=True)
+class Efforts:
+    """The effort of either end."""
+
+    nearest: Effort
+    furthest: Effort
+
+    def to_json(self) -> dict[str, dict[str, int]]:
+        """For meta.json."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, dict[str, int]]) -> Efforts:
+        """The reverse of `to_json`; KeyError or TypeError if it is no such thing."""
+        return cls(Effort(**value["nearest"]), Effort(**value["furthest"]))
+
+
+def load_faiss() -> ModuleType:
+    """The faiss module.
+
+    Raises:
+        RisError: it is not installed.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise RisError(
+            "this index kind needs FAISS: run `pip install faiss-cpu`, or use `--kind exact`"
+        ) from error
+    module: ModuleType = faiss
+    return module
+
+
+class FlatIndex:
+    """FAISS's exact scan of all vectors in memory as float32.
+
+    Worth its memory in a process that answers many queries: loading takes longer than one exact
+    scan. Near-ties are settled by exact scores, as everywhere.
+    """
+
+    kind = "flat"
+
+    def __init__(self, vectors: Vectors) -> None:
+        faiss = load_faiss()
+        self.vectors = vectors
+        self.rows, self.dims = vectors.rows, vectors.dims
+        self._exact = ExactIndex(vectors)
+        self._index = faiss.IndexFlatIP(self.dims)
+        # Adding block by block would double the memory each time it grows; room is made at once.
+        self._index.codes.resize(4 * self.rows * self.dims)
+        self._index.ntotal = self.rows
+        values = faiss.rev_swig_ptr(self._index.get_xb(), self.rows * self.dims)
+        room = values.reshape(self.rows, self.dims)
+        for start, block in vectors.blocks():
+            room[start : start + len(block)] = block
+
+    def search(self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None) -> Ends:
+        """The k nearest and furthest rows; see the protocol."""
+        allowed = check_filter(allowed, self.rows)
+        count = check_k(k) + SLACK
+        if few_rows(self.rows, count, allowed):
+            return self._exact.search(queries, k, allowed=allowed)
+        queries = unit_rows(queries, self.dims, "query")
+        ends = empty_ends(len(queries), k)
+        selector, _bitmap = selection(allowed)
+        options = load_faiss().SearchParameters(sel=selector)
+        both = np.concatenate((queries, -queries))
+        found = self._index.search(both, count, params=options)[1]
+        for i, query in enumerate(queries):
+            for hits, rows in zip(ends, (found[i], found[len(queries) + i]), strict=True):
+                settle(self.vectors, query, rows[rows >= 0], hits, i, hits is ends.furthest)
+        return ends
+
+    def all_scores(self, query: np.ndarray) -> np.ndarray:
+        """(N,) cosine with every row; see the protocol."""
+        return all_scores(self.vectors, query)
+
+
+class ApproximateIndex:
+    """An inverted-list, graph or product-quantised index over projected vectors.
+
+    Args:
+        kind: ``ivf``, ``hnsw`` or ``pq``.
+        vectors: the vectors, for exact scores.
+        projection: of vectors and queries.
+        index: the FAISS index of the projected vectors.
+        efforts: per end.
+    """
+
+    def __init__(
+        self, kind: str, vectors: Vectors, projection: Projection, index: Any, efforts: Efforts
+    ) -> None:
+        self.kind = kind
+        self.vectors = vectors
+        self.rows, self.dims = vectors.rows, vectors.dims
+        self.projection = projection
+        self.efforts = efforts
+        self._index = index
+        self._exact = ExactIndex(vectors)
+
+    @classmethod
+    def build(cls, kind: str, vectors: Vectors, seed: int = 0) -> ApproximateIndex:
+        """Fits the projection, trains and fills the index, reading the vectors block by block.
+
+        The efforts are the least that `kinds.efforts` lists.
+        """
+        if kind not in ("ivf", "hnsw", "pq"):
+            raise ValueError(f"{kind!r} is not an approximate index kind")
+        projection = Projection.fit(vectors, kinds.projected_dims(vectors.rows, vectors.dims), seed)
+        index = _new_index(kind, projection.width, vectors.rows)
+        index.train(_training_sample(vectors, projection, seed))
+        for _, block in vectors.blocks():
+            index.add(projection(block))
+        least = Effort(kinds.efforts(kind, vectors.rows)[0])
+        return cls(kind, vectors, projection, index, Efforts(least, least))
+
+    @classmethod
+    def load(
+        cls, kind: str, vectors: Vectors, index: Path, projection: Path, efforts: Efforts
+    ) -> ApproximateIndex:
+        """Reads what `save` wrote.
+
+        Raises:
+            ValueError: the files do not fit the vectors.
+        """
+        basis = Projection.load(projection, vectors.dims)
+        try:
+            loaded = load_faiss().read_index(str(index))
+        except RuntimeError as error:
+            raise ValueError("not a FAISS index") from error
+        if loaded.ntotal != vectors.rows or loaded.d != basis.width:
+            raise ValueError(f"the FAISS index holds {loaded.ntotal} x {loaded.d} values")
+        return cls(kind, vectors, basis, loaded, efforts)
+
+    def save(self, index: Path, projection: Path) -> None:
+        """Writes the FAISS index and the projection to the two files."""
+        load_faiss().write_index(self._index, str(index))
+        self.projection.save(projection)
+
+    def search(self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None) -> Ends:
+        """The k nearest and furthest rows; see the protocol.
+
+        Scores are exact, and a query gets all k rows wherever so many are allowed: it is scanned
+        exactly where the candidates are a good part of the rows, and where too few were found.
+        """
+        queries = unit_rows(queries, self.dims, "query")
+        allowed = check_filter(allowed, self.rows)
+        ends = empty_ends(len(queries), check_k(k))
+        counts = [kinds.candidates(k, effort.factor) for effort in self._both()]
+        if few_rows(self.rows, max(counts), allowed):
+            return self._exact.search(queries, k, allowed=allowed)
+        wanted = min(k, self.rows if allowed is None else int(allowed.sum()))
+        projected = self.projection(queries)
+        selector, _bitmap = selection(allowed)
+        short = np.zeros(len(queries), bool)
+        for hits, sign, effort, count in zip(ends, (1, -1), self._both(), counts, strict=True):
+            options = self._options(effort, count, selector)
+            found = self._index.search(sign * projected, count, params=options)[1]
+            for i, (query, rows) in enumerate(zip(queries, found, strict=True)):
+                rows = rows[rows >= 0]
+                short[i] |= len(rows) < wanted
+                settle(self.vectors, query, rows, hits, i, sign < 0)
+        if short.any():
+            again = self._exact.search(queries[short], k, allowed=allowed)
+            for hits, full in zip(ends, again, strict=True):
+                _overwrite(hits, short, full)
+        return ends
+
+    def all_scores(self, query: np.ndarray) -> np.ndarray:
+        """(N,) cosine with every row; see the protocol."""
+        return all_scores(self.vectors, query)
+
+    def _both(self) -> tuple[Effort, Effort]:
+        return self.efforts.nearest, self.efforts.furthest
+
+    def _options(self, effort: Effort, count: int, selector: Any) -> Any:
+        faiss = load_faiss()
+        if self.kind == "hnsw":
+            return faiss.SearchParametersHNSW(sel=selector, efSearch=max(effort.width, count))
+        return faiss.SearchParametersIVF(sel=selector, nprobe=effort.width)
+
+
+def check_k(k: int) -> int:
+    """`k` itself; ValueError below 1."""
+    if k < 1:
+        raise ValueError(f"k is at least 1, not {k}")
+    return k
+
+
+def few_rows(rows: int, candidates: int, allowed: np.ndarray | None) -> bool:
+    """Whether scanning the (allowed) rows exactly beats scoring candidates among them."""
+    if candidates >= kinds.EXACT_SHARE * rows:
+        return True
+    return allowed is not None and int(allowed.sum()) < kinds.EXACT_SHARE * rows
+
+
+def selection(allowed: np.ndarray | None) -> tuple[Any, np.ndarray | None]:
+    """FAISS's selector of the allowed rows, and the bitmap that must outlive it."""
+    if allowed is None:
+        return None, None
+    bitmap = np.packbits(allowed, bitorder="little")
+    return load_faiss().IDSelectorBitmap(bitmap), bitmap
+
+
+def _overwrite(hits: Hits, where: np.ndarray, full: Hits) -> None:
+    hits.rows[where] = full.rows
+    hits.scores[where] = full.scores
+
+
+def _new_index(kind: str, width: int, rows: int) -> Any:
+    faiss = load_faiss()
+    metric, half = faiss.METRIC_INNER_PRODUCT, faiss.ScalarQuantizer.QT_fp16
+    if kind == "hnsw":
+        index = faiss.IndexHNSWSQ(width, half, kinds.HNSW_LINKS, metric)
+        index.hnsw.efConstruction = BUILD_WIDTH
+        return index
+    lists = kinds.lists(rows)
+    quantizer = faiss.IndexFlatIP(width)
+    if kind == "ivf":
+        index = faiss.IndexIVFScalarQuantizer(quantizer, width, lists, half, metric, False)
+    else:
+        codes = kinds.code_bytes(width)
+        index = faiss.IndexIVFPQ(quantizer, width, lists, codes, 8, metric)
+        index.pq.cp.min_points_per_centroid = 1
+        index.pq.cp.niter = 10
+    index.cp.min_points_per_centroid = 1  # no warnings about small collections
+    return index
+
+
+def _training_sample(vectors: Vectors, projection: Projection, seed: int) -> np.ndarray:
+    """(n, P) float32 projections of random rows, repeated where there are too few for codes."""
+    rng = np.random.default_rng(seed + 1)
+    count = kinds.training_rows(vectors.rows)
+    rows = np.sort(rng.choice(vectors.rows, count, replace=False))
+    sample = np.empty((count, projection.width), np.float32)
+    for start, block in vectors.blocks(rows):
+        sample[start : start + len(block)] = projection(block)
+    rng.shuffle(sample)
+    return np.resize(sample, (max(count, PQ_MINIMUM), projection.width))

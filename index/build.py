@@ -1,0 +1,149 @@
+"""Rows of the store to per-feature indices."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from data import shards
+from data.manifest import StoreSettings
+from data.statistics import style_statistics
+from data.store import Store
+from index.directory import IndexWriter
+
+from index.feature import check_feature, index_folder
+from index.kinds import KINDS
+from ris.errors import InputError, StoreError
+from ris.masks import MaskOptions, eligible_channels
+from ris.normaliser import NORM_MODES, Normaliser, NormMode
+from ris.representation import represent
+
+DEFAULT_FEATURES = ("eyes", "nose", "mouth", "hair", "pose")
+DEFAULT_MEMORY = 4 * 2**30
+_UNITS = {"": 1, "B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
+
+
+def parse_bytes(text: str) -> int:
+    """``"4GB"`` -> bytes (1 KB is 1,024 bytes).
+
+    Raises:
+        InputError: not a size.
+    """
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?B?)\s*", text.upper())
+    if not match:
+        raise InputError(f"{text!r} is not a size: write it as 500MB or 4GB")
+    unit = match[2] if match[2].endswith("B") or not match[2] else match[2] + "B"
+    return int(float(match[1]) * _UNITS[unit])
+
+
+def represent_batch(
+    batch: pa.RecordBatch,
+    settings: StoreSettings,
+    feature: str,
+    options: MaskOptions,
+    normaliser: Normaliser,
+) -> np.ndarray:
+    """(N, D) float32 masked vectors (Eq. 7) of rows with their sigma and scores columns."""
+    sigma, scores = row_tensors(batch, settings)
+    layout = settings.covered
+    v = represent(sigma, scores, layout, settings.classes, feature, options, normaliser)
+    return v.numpy()
+
+
+def row_tensors(
+    batch: pa.RecordBatch, settings: StoreSettings
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N, C) sigma and (N, K, C') scores of a batch of rows, float32."""
+    sigma = torch.from_numpy(shards.vectors(batch, "sigma").copy())
+    scores = torch.from_numpy(shards.vectors(batch, "scores").astype(np.float32))
+    return sigma, scores.reshape(len(batch), len(settings.classes), -1)
+
+
+def build_indices(
+    store: Store,
+    features: Sequence[str],
+    *,
+    options: MaskOptions | None = None,
+    norm: NormMode = "layer",
+    kind: str = "auto",
+    memory: int = DEFAULT_MEMORY,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Builds the index of every feature in one pass over the store.
+
+    A face on which a feature covers nothing (no hair, say) has no vector for it and is left out
+    of that index; the number is in the result.
+
+    Args:
+        store: must hold at least one face.
+        features: names from `ris.masks.features_of`.
+        options: how masks are made.
+        norm: how sigma is normalised over the collection.
+        kind: one of `index.kinds.KINDS`, or ``auto`` to choose by size.
+        memory: bytes that a search may keep resident, for ``auto``.
+        progress: called with rows done and rows in all.
+
+    Returns:
+        for each feature what its ``meta.json`` says (`index.meta.IndexMeta`).
+
+    Raises:
+        InputError: unknown feature, kind or normalisation.
+        StoreError: no faces, damaged shards, or the disk is full.
+    """
+    options = options or MaskOptions()
+    manifest = store.manifest()
+    settings = manifest.settings
+    for feature in features:
+        check_feature(settings, feature)
+    if kind != "auto" and kind not in KINDS:
+        raise InputError(f"index kind is auto or one of {', '.join(KINDS)}, not {kind!r}")
+    if norm not in NORM_MODES:
+        raise InputError(f"normalisation is one of {', '.join(NORM_MODES)}, not {norm!r}")
+    if not manifest.rows:
+        raise StoreError(f"{store.folder} holds no faces yet: run `ris ingest FOLDER` first")
+    normaliser = Normaliser.fit(norm, style_statistics(store), settings.covered)
+    done = 0
+    reports: dict[str, dict[str, Any]] = {}
+    with contextlib.ExitStack() as stack:
+        writers = {
+            feature: stack.enter_context(
+                IndexWriter(index_folder(store, feature), _dims(settings, feature, options))
+            )
+            for feature in features
+        }
+        for batch in store.batches(["id", "sigma", "scores"], manifest):
+            ids = batch.column(batch.schema.get_field_index("id")).to_pylist()
+            for feature, writer in writers.items():
+                vectors = represent_batch(batch, settings, feature, options, normaliser)
+                present = np.flatnonzero(np.abs(vectors).max(axis=1) > 0)
+                writer.append(vectors[present], [ids[i] for i in present])
+            done += len(batch)
+            if progress:
+                progress(done, manifest.rows)
+        for feature, writer in writers.items():
+            if not writer.rows:
+                raise StoreError(f"no face in the store shows {feature!r}: nothing to index")
+            reports[feature] = writer.finish(
+                kind,
+                {
+                    "feature": feature,
+                    "mask": asdict(options),
+                    "norm": norm,
+                    "without_feature": manifest.rows - writer.rows,
+                    "store_state": manifest.state,
+                    "store_faces": manifest.rows,
+                },
+                memory,
+            )
+    return reports
+
+
+def _dims(settings: StoreSettings, feature: str, options: MaskOptions) -> int:
+    return int(eligible_channels(settings.covered, feature, to_image=options.to_image).sum())

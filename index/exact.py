@@ -1,0 +1,131 @@
+"""Exact search: one scan of the vectors gives both ends of the ranking.
+
+The permanent member of the family: the choice for small sets, the fallback of the others and the
+oracle that they are measured against. It needs numpy only. Memory is bounded by the scan's
+buffers; hard-masked queries (few active channels) read only their own columns.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from index.protocol import NO_ROW, Ends, Hits, check_filter, unit_rows
+from index.vectors import Vectors
+
+STRIDE = 16384  # rows between two updates of the running top k
+QUERIES = 128  # scanned together; bounds the score buffer to QUERIES x STRIDE float32
+SLACK = 16  # rows kept beyond k: float32 products order near-ties less finely than final scores
+
+
+class ExactIndex:
+    """Exact cosine search; see `index.protocol.VectorIndex`."""
+
+    kind = "exact"
+
+    def __init__(self, vectors: Vectors) -> None:
+        self.vectors = vectors
+        self.rows, self.dims = vectors.rows, vectors.dims
+
+    def search(self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None) -> Ends:
+        """The k nearest and furthest rows; see the protocol."""
+        if k < 1:
+            raise ValueError(f"k is at least 1, not {k}")
+        queries = unit_rows(queries, self.dims, "query")
+        allowed = check_filter(allowed, self.rows)
+        rows = None if allowed is None else np.flatnonzero(allowed)
+        ends = empty_ends(len(queries), k)
+        for start in range(0, len(queries), QUERIES):
+            part = slice(start, start + QUERIES)
+            near, far = self._scan(queries[part], k + SLACK, rows)
+            for i, query in enumerate(queries[part], start):
+                settle(self.vectors, query, near[i - start], ends.nearest, i, False)
+                settle(self.vectors, query, far[i - start], ends.furthest, i, True)
+        return ends
+
+    def all_scores(self, query: np.ndarray) -> np.ndarray:
+        """(N,) cosine with every row; see the protocol."""
+        return all_scores(self.vectors, query)
+
+    def _scan(
+        self, queries: np.ndarray, keep: int, rows: np.ndarray | None
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Row numbers of each query's `keep` highest and lowest products, unsorted."""
+        count = self.rows if rows is None else len(rows)
+        tops = [[_Top(keep, sign) for _ in queries] for sign in (1.0, -1.0)]
+        for start in range(0, count, STRIDE):
+            stop = min(start + STRIDE, count)
+            if rows is None:
+                numbers = np.arange(start, stop)
+                products = self.vectors.products(queries, start, stop)
+            else:
+                numbers = rows[start:stop]
+                products = self.vectors.products_of(queries, numbers)
+            for end in tops:
+                for top, scores in zip(end, products, strict=True):
+                    top.add(numbers, scores)
+        near, far = ([top.rows for top in end] for end in tops)
+        return near, far
+
+
+class _Top:
+    """The running `keep` best rows of one query at one end; among equals the lowest rows."""
+
+    def __init__(self, keep: int, sign: float) -> None:
+        self.keep, self.sign = keep, np.float32(sign)
+        self.rows = np.empty(0, np.int64)
+        self.scores = np.empty(0, np.float32)
+
+    def add(self, rows: np.ndarray, scores: np.ndarray) -> None:
+        scores = scores * self.sign
+        if len(self.rows) == self.keep:
+            # Later rows lose ties, so only what beats the worst kept score can enter.
+            better = np.flatnonzero(scores > self.scores[-1])
+            if not len(better):
+                return
+            rows, scores = rows[better], scores[better]
+        elif len(scores) > self.keep:
+            floor = np.partition(scores, -self.keep)[-self.keep]
+            best = np.flatnonzero(scores >= floor)
+            rows, scores = rows[best], scores[best]
+        rows = np.concatenate((self.rows, rows))
+        scores = np.concatenate((self.scores, scores))
+        order = np.lexsort((rows, -scores))[: self.keep]
+        self.rows, self.scores = rows[order], scores[order]
+
+
+def all_scores(vectors: Vectors, query: np.ndarray) -> np.ndarray:
+    """(D,) query of any length -> (N,) float32 cosine with every row."""
+    return vectors.all_scores(unit_rows(np.asarray(query)[None], vectors.dims, "query")[0])
+
+
+def empty_ends(queries: int, k: int) -> Ends:
+    """Ends of (Q, k) padding."""
+
+    def hits() -> Hits:
+        scores = np.full((queries, k), np.nan, np.float32)
+        return Hits(np.full((queries, k), NO_ROW, np.int64), scores)
+
+    return Ends(hits(), hits())
+
+
+def settle(
+    vectors: Vectors, query: np.ndarray, rows: np.ndarray, hits: Hits, i: int, furthest: bool
+) -> None:
+    """Scores candidate rows of one query exactly and writes the best k to row `i` of `hits`.
+
+    Args:
+        vectors: the vectors.
+        query: (D,) float32 of length 1.
+        rows: (n,) distinct candidate row numbers in any order.
+        hits: (Q, k) padding to write to.
+        i: the query's number.
+        furthest: which end `hits` is.
+    """
+    k = hits.rows.shape[1]
+    if len(rows) > 2 * (k + SLACK):
+        rough = vectors.products_of(query[None], rows)[0]
+        rows = rows[np.argsort(rough if furthest else -rough, kind="stable")[: k + SLACK]]
+    scores = vectors.exact_scores(query, rows)
+    order = np.lexsort((rows, scores if furthest else -scores))[:k]
+    hits.rows[i, : len(order)] = rows[order]
+    hits.scores[i, : len(order)] = scores[order]

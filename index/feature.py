@@ -1,0 +1,124 @@
+"""The index of one feature, tied to the store that it was built from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from data.manifest import StoreSettings
+from data.store import Store
+from index.directory import open_index
+from index.meta import IndexMeta
+from index.protocol import VectorIndex
+from ris.errors import InputError, MismatchError, StoreError
+from ris.masks import MaskOptions, features_of
+
+FOLDER = "index"
+
+
+def index_folder(store: Store, feature: str) -> Path:
+    """Where the index of a feature lies."""
+    return store.folder / FOLDER / feature
+
+
+def check_feature(settings: StoreSettings, feature: str) -> None:
+    """Fails for a feature that the store's catalogue does not have.
+
+    Raises:
+        InputError: names the known ones.
+    """
+    known = features_of(settings.classes)
+    if feature not in known:
+        raise InputError(f"unknown feature {feature!r}; known: {', '.join(known)}")
+
+
+class FeatureIndex:
+    """An opened index, the faces behind its rows, and how query vectors for it are made.
+
+    Attributes:
+        vectors: the vector index.
+        ids: (N,) bytes, face id of each row, memory-mapped.
+        meta: what is recorded of it.
+    """
+
+    def __init__(
+        self, store: Store, vectors: VectorIndex, ids: np.ndarray, meta: IndexMeta
+    ) -> None:
+        self._store = store
+        self.vectors = vectors
+        self.ids = ids
+        self.meta = meta
+
+    @classmethod
+    def open(cls, store: Store, feature: str) -> FeatureIndex:
+        """Opens the index of a feature.
+
+        Raises:
+            InputError: the store's catalogue has no such feature.
+            IndexMissingError: it was not built yet.
+            MismatchError: the store has changed since it was built.
+            StoreError: its files are damaged.
+        """
+        manifest = store.manifest()
+        check_feature(manifest.settings, feature)
+        opened = open_index(index_folder(store, feature))
+        meta = opened.meta
+        if meta.extra.get("store_state") != manifest.state:
+            raise MismatchError(
+                f"the index for {feature!r} was built from {meta.extra.get('store_faces')} faces "
+                f"(state {meta.extra.get('store_state')}), the store now has {manifest.rows} "
+                f"(state {manifest.state}): run `ris index --feature {feature}`"
+            )
+        if opened.ids is None:
+            raise StoreError(
+                f"the index for {feature!r} names no faces: run `ris index --feature {feature}`"
+            )
+        return cls(store, opened.index, opened.ids, meta)
+
+    def query_vector(self, sigma: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """A face's vector under its own mask, made as the rows' were (Eq. 7).
+
+        Args:
+            sigma: (C,) float32 style coefficients.
+            scores: (K, C') float32 contribution scores.
+
+        Returns:
+            (D,) float32; all zero if the feature covers nothing of the face.
+        """
+        import torch
+
+        from data.statistics import style_statistics
+        from ris.normaliser import Normaliser
+        from ris.representation import represent
+
+        settings = self._store.settings
+        extra = self.meta.extra
+        normaliser = Normaliser.fit(extra["norm"], style_statistics(self._store), settings.covered)
+        vector: np.ndarray = represent(
+            torch.from_numpy(np.array(sigma))[None],
+            torch.from_numpy(np.array(scores))[None],
+            settings.covered,
+            settings.classes,
+            extra["feature"],
+            MaskOptions(**extra["mask"]),
+            normaliser,
+        )[0].numpy()
+        return vector
+
+    def row_of(self, face: str) -> int:
+        """Row of a face, -1 if it has none."""
+        found = np.flatnonzero(self.ids == face.encode())
+        return int(found[0]) if len(found) else -1
+
+    def rows_of(self, faces: Iterable[str]) -> np.ndarray:
+        """(N,) bool: which rows belong to the given faces."""
+        return np.isin(self.ids, np.array([face.encode() for face in faces]))
+
+    def rows_in(self, other: FeatureIndex) -> np.ndarray:
+        """(N,) int64: for each row of this index the same face's row in `other`, or -1."""
+        order = np.argsort(other.ids)
+        at = np.searchsorted(other.ids, self.ids, sorter=order).clip(max=len(order) - 1)
+        rows = order[at]
+        return np.where(other.ids[rows] == self.ids, rows, -1)

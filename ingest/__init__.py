@@ -1,0 +1,1 @@
+"""Photos to rows: sources, decoding, inversion, embedding, the ingest loop."""

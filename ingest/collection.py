@@ -1,0 +1,99 @@
+"""`ris ingest`: a folder, list, pattern or photo into a store."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.durable import replacing
+from data.latents import SIDECAR, Latents, read_latents
+from data.metadata import join_metadata
+from data.store import Store
+from ingest.pipeline import IngestReport, ingest
+from ingest.session import CATALOGUE_FILE, Session
+from ingest.sources import find_photos
+
+
+@dataclass
+class CollectionReport:
+    """What `ingest_collection` did.
+
+    Attributes:
+        store: where the faces are.
+        faces: number of faces in it now.
+        report: what became of the photos.
+        pruned: faces removed because their photo is gone.
+        labelled: faces that have a row of the metadata, and faces that have none; or None.
+    """
+
+    store: Store
+    faces: int
+    report: IngestReport
+    pruned: int = 0
+    labelled: tuple[int, int] | None = None
+
+
+def ingest_collection(
+    argument: str,
+    folder: Path,
+    session: Session,
+    *,
+    latents: Path | None = None,
+    metadata: Path | None = None,
+    prune: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> CollectionReport:
+    """Adds the photos that `argument` names to the store at `folder`, creating it if need be.
+
+    Args:
+        argument: see `ingest.sources.find_photos`.
+        folder: the store's folder.
+        session: generator, catalogue and options.
+        latents: file of codes; by default ``latents.parquet`` in the photos' folder, if there.
+        metadata: CSV or Parquet table joined by file name.
+        prune: remove faces of that folder whose photo is gone.
+        progress: called with photos done and photos in all.
+
+    Raises:
+        RisError: see `ingest.pipeline.ingest`, `Store.create` and `join_metadata`.
+    """
+    total = sum(1 for _ in find_photos(argument))
+    codes = _latents(argument, latents)
+    embedder = session.embedder()
+    store = Store.create(folder, embedder.settings())
+    if session.catalogue_path is not None and session.catalogue_path.parent != store.folder:
+        with replacing(store.folder / CATALOGUE_FILE) as temporary:
+            shutil.copyfile(session.catalogue_path, temporary)
+    pruned = _prune(store, Path(argument)) if prune else 0
+    report = ingest(
+        store,
+        find_photos(argument),
+        embedder,
+        session.inverter,
+        total=total,
+        latents=codes,
+        progress=(lambda done: progress(done, total)) if progress else None,
+    )
+    labelled = join_metadata(store, metadata) if metadata else None
+    return CollectionReport(store, store.manifest().rows, report, pruned, labelled)
+
+
+def _latents(argument: str, given: Path | None) -> Latents | None:
+    if given is not None:
+        return read_latents(given)
+    beside = Path(argument).expanduser() / SIDECAR
+    return read_latents(beside) if beside.is_file() else None
+
+
+def _prune(store: Store, folder: Path) -> int:
+    """Removes the rows of photos below `folder` that no longer exist."""
+    folder = folder.expanduser().absolute()
+    gone = []
+    for batch in store.batches(["id", "path"]):
+        for face, path in zip(*batch.to_pydict().values(), strict=True):
+            photo = store.resolve(path)
+            if photo.is_relative_to(folder) and not photo.exists():
+                gone.append(face)
+    return store.remove(gone) if gone else 0

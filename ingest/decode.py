@@ -1,0 +1,143 @@
+"""From a photo's file to an upright square of RGB pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ris.errors import ImageError
+
+MAX_PIXELS = 128_000_000
+"""Larger pictures are refused before they are decoded; they would need gigabytes."""
+MIN_SIDE = 32
+"""Pixels; a smaller picture shows no features."""
+
+
+@dataclass(frozen=True)
+class PhotoFile:
+    """A photo's file as it was read: size in bytes, time of change, sha256 of the bytes."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+    sha256: str
+
+    @property
+    def face_id(self) -> str:
+        """Id of the photo's (first) face: 80 bits of the content hash."""
+        return self.sha256[:20]
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded photo: `pixels` (S, S, 3) uint8, and the size of the whole picture."""
+
+    pixels: np.ndarray
+    width: int
+    height: int
+
+
+def stat_photo(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of change in ns.
+
+    Raises:
+        ImageError: (stage ``read``) no such file.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as e:
+        raise ImageError("read", e.strerror or str(e)) from e
+    return status.st_size, status.st_mtime_ns
+
+
+def hash_photo(path: Path) -> PhotoFile:
+    """Reads a file through for its content hash.
+
+    Raises:
+        ImageError: (stage ``read``) the file cannot be read or is empty.
+    """
+    size, mtime_ns = stat_photo(path)
+    if size == 0:
+        raise ImageError("read", "the file is empty")
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as f:
+            while block := f.read(1 << 20):
+                digest.update(block)
+    except OSError as e:
+        raise ImageError("read", e.strerror or str(e)) from e
+    return PhotoFile(path, size, mtime_ns, digest.hexdigest())
+
+
+def decode_aligned(path: Path, size: int) -> Photo:
+    """Decodes an aligned face photo: upright, RGB, the central square, `size` pixels wide.
+
+    EXIF orientation is applied; transparency is laid over white; 16-bit, CMYK, grey and palette
+    pictures become 8-bit RGB; of an animation the first frame is taken.
+
+    Raises:
+        ImageError: (stage ``decode``) not a picture, damaged, too large or too small.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's notes on odd but readable files
+            with Image.open(path) as image:
+                width, height = image.size
+                _check_size(width, height)
+                side = min(width, height)
+                if image.format == "JPEG" and side > 2 * size:
+                    # decode at a fraction of the size, still at least twice what is needed
+                    image.draft("RGB", (width * 2 * size // side, height * 2 * size // side))
+                upright = ImageOps.exif_transpose(_to_rgb(image))
+            if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
+                width, height = height, width
+    except UnidentifiedImageError as e:
+        raise ImageError("decode", "not a picture in a known format") from e
+    except Image.DecompressionBombError as e:
+        raise ImageError("decode", f"over {MAX_PIXELS // 10**6} megapixels") from e
+    except MemoryError as e:
+        raise ImageError("decode", "not enough memory to decode it") from e
+    except (OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError) as e:
+        # what Pillow's many readers raise on damaged files
+        reason = (str(e).splitlines() or [type(e).__name__])[0][:120]
+        raise ImageError("decode", f"damaged: {reason}") from e
+    square = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
+    return Photo(np.asarray(square), width, height)
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ImageError("decode", f"{width}x{height} px is over {MAX_PIXELS // 10**6} megapixels")
+    if min(width, height) < MIN_SIDE:
+        raise ImageError("decode", f"{width}x{height} px is below {MIN_SIDE} px")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB with the EXIF orientation still attached."""
+    exif = image.getexif()
+    if image.mode.startswith("I") or image.mode == "F":
+        result = _reduce_depth(np.asarray(image, dtype=np.float64), image.mode)
+    elif "A" in image.mode or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        result = Image.new("RGB", rgba.size, "white")
+        result.paste(rgba, mask=rgba.getchannel("A"))
+    else:
+        result = image.convert("RGB")
+    if 0x0112 in exif:
+        result.getexif()[0x0112] = exif[0x0112]
+    return result
+
+
+def _reduce_depth(values: np.ndarray, mode: str) -> Image.Image:
+    """Grey pictures of 16 or more bits, or floats, to 8 bits."""
+    top = 65535.0 if mode.startswith("I") else 1.0
+    if values.max(initial=0.0) > top or (mode == "I" and values.max(initial=0.0) <= 255):
+        top = 255.0 if values.max() <= 255 else float(values.max())
+    grey = np.clip(np.nan_to_num(values) / top * 255.0, 0, 255).round().astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")

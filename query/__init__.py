@@ -1,0 +1,1 @@
+"""A photo or an id to ranked faces: search, filters, contact sheets."""

@@ -1,0 +1,106 @@
+"""What a query names: a photo, or the id of a face in the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from data.shards import FaceRow
+from data.store import Store
+from ingest.decode import decode_aligned, hash_photo
+from ris.errors import ImageError, InputError, QueryError
+
+if TYPE_CHECKING:
+    from ingest.inversion import Inverter
+
+    from ingest.embedding import Embedder
+
+
+@dataclass(frozen=True)
+class QueryFace:
+    """The face that a query starts from.
+
+    Attributes:
+        id: its id in the store, or None for a photo that is not in it.
+        path: the photo's file.
+        sigma: (C,) float32 style coefficients.
+        scores: (K, C') float32 contribution scores, the query's own submembership.
+        w: (L, 512) float32 code.
+        error: the inverter's reconstruction error, None if the latent was given.
+    """
+
+    id: str | None
+    path: Path
+    sigma: np.ndarray
+    scores: np.ndarray
+    w: np.ndarray
+    error: float | None
+
+
+class FaceReader(Protocol):
+    """What turns a photo into a face; loaded only when a photo has to be inverted."""
+
+    def embedder(self) -> Embedder:
+        """Generator, catalogue and options, those of the store."""
+        ...
+
+    def inverter(self) -> Inverter:
+        """The inverter for photos."""
+        ...
+
+
+def query_face(store: Store, argument: str, reader: FaceReader) -> QueryFace:
+    """The face of a photo's path or of an id in the store (which may be abbreviated).
+
+    A photo whose bytes are in the store is that face: nothing is computed again. Any other
+    photo is inverted and its own contribution scores are computed through the generator.
+
+    Raises:
+        QueryError: neither a file nor an id.
+        InputError: the photo gives no face.
+        MismatchError: the reader's generator or catalogue is not the store's.
+    """
+    path = Path(argument).expanduser()
+    if not path.is_file():
+        if path.is_dir():
+            raise InputError(f"{argument} is a folder: a query takes one photo or a face id")
+        if path.suffix or len(path.parts) > 1:
+            raise QueryError(f"no photo {argument}")
+        return _stored(store, store.face(argument))
+    try:
+        file = hash_photo(path)
+        if store.has(file.face_id):
+            return _stored(store, store.face(file.face_id))
+        embedder, inverter = reader.embedder(), reader.inverter()
+        store.settings.check(embedder.settings(), store.folder)
+        photo = decode_aligned(path, inverter.input_size)
+    except ImageError as e:
+        raise InputError(f"{argument}: {e.reason}") from e
+    from ingest.embedding import to_batch
+
+    inversion = inverter.invert(to_batch([photo.pixels]))
+    face = embedder.embed(inversion.w[0])
+    return QueryFace(
+        id=None,
+        path=path.absolute(),
+        sigma=face.sigma.numpy(),
+        # rounded as rows of the store are, so that a photo's answer does not depend on
+        # whether it has been ingested
+        scores=face.scores.numpy().astype(np.float16).astype(np.float32),
+        w=face.w.numpy(),
+        error=float(inversion.error[0]),
+    )
+
+
+def _stored(store: Store, row: FaceRow) -> QueryFace:
+    return QueryFace(
+        id=row.id,
+        path=store.resolve(row.path),
+        sigma=row.sigma,
+        scores=row.scores.astype(np.float32),
+        w=row.w,
+        error=row.inversion_error,
+    )

@@ -1,0 +1,103 @@
+"""Contact sheets: the query, its nearest and its furthest faces, with scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from data.durable import disk_error, replacing
+from ingest.decode import decode_aligned
+from query.search import SearchResult
+from ris.errors import ImageError, InputError
+
+TILE = 192
+GAP = 12
+LABEL = 26
+TITLE = 40
+PAPER = "white"
+INK = (30, 30, 30)
+PALE = (110, 110, 110)
+FRAME = (205, 60, 40)  # around the query
+
+
+def contact_sheet(result: SearchResult, *, furthest: bool = True) -> Image.Image:
+    """The query at the left, a row of the nearest faces and, if asked for, of the furthest."""
+    rows = [("most alike", result.nearest)]
+    if furthest:
+        rows.append(("least alike", result.furthest))
+    columns = 1 + max(1, *(len(matches) for _, matches in rows))
+    step_x, step_y = TILE + GAP, TILE + LABEL + GAP
+    width = GAP + columns * step_x + GAP
+    height = TITLE + LABEL * len(rows) + len(rows) * step_y + GAP
+    sheet = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((GAP, 10), f"faces by {result.label}", INK, font=_font(20))
+    top = TITLE
+    _tile(sheet, result.query.path, GAP, top + LABEL, frame=True)
+    _caption(draw, GAP, top + LABEL + TILE, "query")
+    for title, matches in rows:
+        draw.text((GAP + step_x + GAP, top + 2), title, PALE, font=_font(16))
+        for i, match in enumerate(matches):
+            x = GAP + (i + 1) * step_x + GAP
+            _tile(sheet, match.path, x, top + LABEL)
+            _caption(draw, x, top + LABEL + TILE, f"{match.rank}.  {match.score:+.3f}")
+        top += LABEL + step_y
+    return sheet
+
+
+def overview(results: Sequence[SearchResult], *, columns: int = 5) -> Image.Image:
+    """One picture for many searches: a row a search, the query, then its nearest faces."""
+    left = 92
+    step = TILE + GAP // 2
+    width = left + (columns + 1) * step + 2 * GAP
+    sheet = Image.new("RGB", (width, TITLE + len(results) * step + GAP), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((left, 10), "query", INK, font=_font(20))
+    draw.text((left + step + GAP, 10), "most alike, by one feature at a time", INK, font=_font(20))
+    for i, result in enumerate(results):
+        y = TITLE + i * step
+        draw.text((GAP, y + TILE // 2 - 12), result.label, INK, font=_font(22))
+        _tile(sheet, result.query.path, left, y, frame=True)
+        for j, match in enumerate(result.nearest[:columns]):
+            _tile(sheet, match.path, left + GAP + (j + 1) * step, y)
+    return sheet
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Writes a PNG or JPEG, by the path's suffix; folders are made.
+
+    Raises:
+        InputError: another suffix.
+        StoreError: it cannot be written.
+    """
+    formats = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+    if path.suffix.lower() not in formats:
+        raise InputError(f"{path}: a picture is written as .png or .jpg")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            picture.save(temporary, formats[path.suffix.lower()], quality=92)
+    except OSError as e:
+        raise disk_error(e, path) from e
+
+
+def _tile(sheet: Image.Image, path: Path, x: int, y: int, *, frame: bool = False) -> None:
+    draw = ImageDraw.Draw(sheet)
+    try:
+        sheet.paste(Image.fromarray(decode_aligned(path, TILE).pixels), (x, y))
+    except ImageError as e:
+        # the photo was moved or deleted since: its place in the ranking is still shown
+        draw.rectangle((x, y, x + TILE - 1, y + TILE - 1), fill=(235, 235, 235))
+        draw.multiline_text((x + 8, y + 8), f"{path.name}\n{e.reason}", PALE, font=_font(13))
+    if frame:
+        draw.rectangle((x - 3, y - 3, x + TILE + 2, y + TILE + 2), outline=FRAME, width=3)
+
+
+def _caption(draw: ImageDraw.ImageDraw, x: int, y: int, text: str) -> None:
+    draw.text((x + 2, y + 5), text, INK, font=_font(15))
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

@@ -1,0 +1,234 @@
+"""EfficientNet-Lite (Tan and Le 2019, arXiv:1905.11946; the Lite variant has no squeeze-excitation
+and ReLU6 for swish) in plain torch, for inference.
+
+The network is frozen here, so each batch normalisation is folded into the convolution before it
+when the weights are loaded. Padding is TensorFlow's "same": with stride 2 on an even size the
+extra row and column go to the bottom and the right, so it is not `padding=k//2`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A run of inverted residual blocks of equal width."""
+
+    repeats: int
+    kernel: int
+    stride: int  # of the first block; the others have 1
+    expand: int  # ratio of the hidden width to the input width; 1: no expansion convolution
+    out: int
+
+
+@dataclass(frozen=True)
+class EfficientNetLiteConfig:
+    """The defaults are Lite0, which has the width and depth of EfficientNet-B0."""
+
+    stem: int = 32
+    stages: tuple[Stage, ...] = (
+        Stage(1, 3, 1, 1, 16),
+        Stage(2, 3, 2, 6, 24),
+        Stage(2, 5, 2, 6, 40),
+        Stage(3, 3, 2, 6, 80),
+        Stage(3, 5, 1, 6, 112),
+        Stage(4, 5, 2, 6, 192),
+        Stage(1, 3, 1, 6, 320),
+    )
+    head: int = 1280
+    classes: int = 1000
+    bn_epsilon: float = 1e-3  # TensorFlow's default for this family, not torch's 1e-5
+
+
+class _Conv(NamedTuple):
+    """One convolution with its batch normalisation, by the names of the checkpoint."""
+
+    conv: str
+    norm: str
+    out: int
+    inp: int  # input channels per group
+    kernel: int
+    stride: int = 1
+    groups: int = 1
+    relu: bool = True
+
+
+class _Block(NamedTuple):
+    convs: tuple[_Conv, ...]
+    skip: bool
+
+
+def _blocks(config: EfficientNetLiteConfig) -> list[_Block]:
+    blocks: list[_Block] = []
+    width = config.stem
+    for stage in config.stages:
+        for repeat in range(stage.repeats):
+            prefix = f"_blocks.{len(blocks)}."
+            hidden = width * stage.expand
+            stride = stage.stride if repeat == 0 else 1
+            convs = [
+                _Conv(
+                    prefix + "_depthwise_conv",
+                    prefix + "_bn1",
+                    hidden,
+                    1,
+                    stage.kernel,
+                    stride,
+                    groups=hidden,
+                ),
+                _Conv(
+                    prefix + "_project_conv", prefix + "_bn2", stage.out, hidden, 1, relu=False
+                ),
+            ]
+            if stage.expand != 1:
+                expand = _Conv(prefix + "_expand_conv", prefix + "_bn0", hidden, width, 1)
+                convs.insert(0, expand)
+            blocks.append(_Block(tuple(convs), skip=stride == 1 and width == stage.out))
+            width = stage.out
+    return blocks
+
+
+def _same_pad(size: int, kernel: int, stride: int) -> int:
+    """Total padding of one axis, so that the output has ceil(size / stride) places."""
+    return max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+
+
+class EfficientNetLite(torch.nn.Module):
+    """A frozen EfficientNet-Lite.
+
+    Args:
+        weights: state dict by the names of efficientnet-lite-pytorch: ``_conv_stem.weight``,
+            ``_bn0.*``, ``_blocks.{i}._expand_conv.weight`` ..., ``_conv_head.weight``,
+            ``_bn1.*``, ``_fc.weight``, ``_fc.bias``.
+        config: widths; must agree with the weights.
+
+    Raises:
+        ValueError: a tensor is missing, left over or of another shape; the first is named.
+    """
+
+    def __init__(
+        self, weights: Mapping[str, torch.Tensor], config: EfficientNetLiteConfig | None = None
+    ) -> None:
+        super().__init__()
+        self.config = config or EfficientNetLiteConfig()
+        self._stem = _Conv("_conv_stem", "_bn0", self.config.stem, 3, 3, stride=2)
+        self._body = _blocks(self.config)
+        last = self.config.stages[-1].out
+        self._head = _Conv("_conv_head", "_bn1", self.config.head, last, 1)
+        self._check(weights)
+        for conv in self._convs():
+            weight, bias = _fold(weights, conv, self.config.bn_epsilon)
+            self.register_buffer(_key(conv.conv, "weight"), weight)
+            self.register_buffer(_key(conv.conv, "bias"), bias)
+        self.register_buffer("fc_weight", weights["_fc.weight"].detach().float())
+        self.register_buffer("fc_bias", weights["_fc.bias"].detach().float())
+        digest = hashlib.sha256()
+        for name in sorted(weights):
+            digest.update(name.encode())
+            digest.update(weights[name].detach().cpu().contiguous().numpy().tobytes())
+        self.fingerprint = f"efficientnet-lite-{digest.hexdigest()[:16]}"
+
+    @property
+    def blocks(self) -> int:
+        """Number of inverted residual blocks (16 for Lite0)."""
+        return len(self._body)
+
+    def _convs(self) -> list[_Conv]:
+        return [self._stem, *(c for block in self._body for c in block.convs), self._head]
+
+    def expected_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every tensor that the constructor wants."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for c in self._convs():
+            shapes[f"{c.conv}.weight"] = (c.out, c.inp, c.kernel, c.kernel)
+            for part in ("weight", "bias", "running_mean", "running_var"):
+                shapes[f"{c.norm}.{part}"] = (c.out,)
+            shapes[f"{c.norm}.num_batches_tracked"] = ()
+        shapes["_fc.weight"] = (self.config.classes, self.config.head)
+        shapes["_fc.bias"] = (self.config.classes,)
+        return shapes
+
+    def _check(self, weights: Mapping[str, torch.Tensor]) -> None:
+        expected = self.expected_shapes()
+        for name, shape in expected.items():
+            if name not in weights:
+                raise ValueError(f"the weights lack {name} {shape}")
+            if tuple(weights[name].shape) != shape:
+                raise ValueError(f"{name} is {tuple(weights[name].shape)}, expected {shape}")
+        if extra := sorted(set(weights) - set(expected)):
+            raise ValueError(f"unknown tensor {extra[0]} in the weights")
+
+    def _apply_conv(self, conv: _Conv, x: torch.Tensor) -> torch.Tensor:
+        h = _same_pad(x.shape[-2], conv.kernel, conv.stride)
+        w = _same_pad(x.shape[-1], conv.kernel, conv.stride)
+        weight = self._buffers[_key(conv.conv, "weight")]
+        bias = self._buffers[_key(conv.conv, "bias")]
+        assert weight is not None
+        pad: int | tuple[int, int] = (h // 2, w // 2)
+        if h % 2 or w % 2:  # uneven padding cannot be given to the convolution itself
+            x, pad = F.pad(x, (w // 2, w - w // 2, h // 2, h - h // 2)), 0
+        x = F.conv2d(x, weight, bias, conv.stride, pad, groups=conv.groups)
+        return x.clamp(0, 6) if conv.relu else x
+
+    def features(self, images: torch.Tensor, blocks: Iterable[int]) -> list[torch.Tensor]:
+        """Outputs of chosen blocks; nothing above the last of them is computed.
+
+        Args:
+            images: (B, 3, H, W) in [-1, 1].
+            blocks: ascending block numbers, 0 to `self.blocks` - 1; `self.blocks` itself stands
+                for the head's (B, 1280, H/32, W/32) activation.
+
+        Returns:
+            One (B, C, H', W') tensor a block.
+
+        Raises:
+            ValueError: the numbers do not ascend or lie outside the network.
+        """
+        wanted = list(blocks)
+        if wanted != sorted(set(wanted)) or not wanted or not 0 <= wanted[0] <= wanted[-1] <= len(
+            self._body
+        ):
+            raise ValueError(f"blocks must ascend within 0..{len(self._body)}, got {wanted}")
+        out: list[torch.Tensor] = []
+        x = self._apply_conv(self._stem, images)
+        for i, block in enumerate(self._body[: wanted[-1] + 1]):
+            y = x
+            for conv in block.convs:
+                y = self._apply_conv(conv, y)
+            x = x + y if block.skip else y
+            if i in wanted:
+                out.append(x)
+        if wanted[-1] == len(self._body):
+            out.append(self._apply_conv(self._head, x))
+        return out
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) in [-1, 1] -> (B, 1000) ImageNet logits."""
+        (x,) = self.features(images, [len(self._body)])
+        return F.linear(x.mean((2, 3)), self.fc_weight, self.fc_bias)  # type: ignore[arg-type]
+
+
+def _fold(
+    weights: Mapping[str, torch.Tensor], conv: _Conv, epsilon: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias of a convolution that includes its batch normalisation."""
+    gamma, beta, mean, var = (
+        weights[f"{conv.norm}.{part}"].detach().double()
+        for part in ("weight", "bias", "running_mean", "running_var")
+    )
+    gain = gamma * torch.rsqrt(var + epsilon)
+    weight = weights[f"{conv.conv}.weight"].detach().double() * gain[:, None, None, None]
+    return weight.float(), (beta - mean * gain).float()
+
+
+def _key(conv: str, part: str) -> str:
+    """Buffer names may not hold dots."""
+    return f"{conv}.{part}".replace(".", "/")

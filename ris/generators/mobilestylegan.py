@@ -1,0 +1,233 @@
+"""MobileStyleGAN (Belousov 2021, arXiv:2104.04767) in plain torch.
+
+A 1024 px face generator distilled from StyleGAN2-FFHQ: it shares StyleGAN2-FFHQ's W space and
+replaces the dense convolutions by depthwise-separable ones and the upsampling by inverse Haar
+transforms. The weights come in inference form: demodulation folded into the pointwise weights,
+one fixed noise map per convolution, so that rendering is deterministic.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from ris.generators.protocol import Activation
+from ris.layout import StyleLayer, StyleLayout
+
+SLOPE = 0.2  # of every LeakyReLU
+MAPPING_LAYERS = 8
+MEAN_SAMPLES = 4096  # z vectors behind the truncation centre, drawn from seed 0
+
+
+@dataclass(frozen=True)
+class MobileStyleGANConfig:
+    """Widths of the synthesis network; the defaults are the released FFHQ 1024 model's."""
+
+    latent: int = 512
+    input_channels: int = 512  # of the learned 4x4 constant
+    blocks: tuple[int, ...] = (512, 512, 512, 512, 256, 128, 64)  # 8x8 .. 512x512
+
+    @property
+    def image_size(self) -> int:
+        """The last inverse Haar transform doubles the last block's resolution."""
+        return 8 << len(self.blocks)
+
+    def layout(self) -> StyleLayout:
+        """conv1, then up/conv1/conv2 of each block, then the to-image layer."""
+        layers = [StyleLayer("conv1", self.input_channels, 4, row=0, early=True)]
+        width = self.input_channels
+        for i, out in enumerate(self.blocks):
+            res, row, early = 8 * 2**i, 3 * i + 1, i == 0
+            layers.append(StyleLayer(f"{i}.up", width, res // 2, row=row, early=early))
+            layers.append(StyleLayer(f"{i}.conv1", width // 4, res, row=row, early=early))
+            layers.append(StyleLayer(f"{i}.conv2", out, res, row=row + 1, early=early))
+            width = out
+        last = 3 * len(self.blocks)
+        layers.append(StyleLayer("to_img", width, res, row=last, to_image=True))
+        return StyleLayout(tuple(layers), rows=last + 1)
+
+
+def inverse_haar(x: torch.Tensor) -> torch.Tensor:
+    """(B, 4c, H, W) wavelet bands -> (B, c, 2H, 2W).
+
+    The first c channels are LL; the other 3c are channel-major triples (LH, HL, HH).
+    """
+    b, channels, h, w = x.shape
+    c = channels // 4
+    ll, rest = x[:, :c], x[:, c:].reshape(b, c, 3, h, w)
+    lh, hl, hh = rest.unbind(2)  # each [B, c, H, W]
+    low = torch.stack((ll + lh, ll - lh), dim=3)  # rows interleaved: [B, c, H, 2, W]
+    high = torch.stack((hl + hh, hl - hh), dim=3)
+    out = torch.stack((low + high, low - high), dim=-1)  # [B, c, H, 2, W, 2]
+    return out.reshape(b, c, 2 * h, 2 * w).mul_(0.5)
+
+
+class MobileStyleGAN(torch.nn.Module):
+    """The generator behind the `Generator` protocol; see `ris.generators.protocol`.
+
+    Args:
+        weights: tensors by name. Mapping: ``mapping.{i}.weight`` and ``.bias``. Per style
+            layer NAME of the layout: ``NAME.affine.weight`` (C, 512) and ``.affine.bias``.
+            Convolutions also ``NAME.depthwise`` (C, 1, 3, 3) (not for the 4x4 layer),
+            ``NAME.weight`` (C_out, C, k, k), ``NAME.noise`` (1, 1, H, W) and ``NAME.bias``;
+            ``to_img.weight``, ``to_img.bias`` and ``const`` (1, C, 4, 4).
+        config: widths; must agree with the weights.
+
+    Raises:
+        ValueError: a tensor is missing, left over or of another shape; the first is named.
+    """
+
+    name = "mobilestylegan-ffhq"
+
+    def __init__(
+        self,
+        weights: Mapping[str, torch.Tensor],
+        config: MobileStyleGANConfig | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config or MobileStyleGANConfig()
+        self.layout = self.config.layout()
+        self.latent_size = self.config.latent
+        self.image_size = self.config.image_size
+        self._check(weights)
+        for name, tensor in weights.items():
+            self.register_buffer(_key(name), tensor.detach().float().contiguous())
+        self._scale = {  # equalised learning rate of convolutions, applied to their input
+            layer.name: (layer.channels * (1 if layer.to_image else 9)) ** -0.5
+            for layer in self.layout
+        }
+        self.fingerprint = _fingerprint(weights)
+        self._mean: torch.Tensor | None = None
+
+    def expected_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every tensor that the constructor wants."""
+        cfg, d = self.config, self.config.latent
+        shapes: dict[str, tuple[int, ...]] = {"const": (1, cfg.input_channels, 4, 4)}
+        for i in range(MAPPING_LAYERS):
+            shapes |= {f"mapping.{i}.weight": (d, d), f"mapping.{i}.bias": (d,)}
+        out = cfg.input_channels
+        for i, layer in enumerate(self.layout):
+            n, c = layer.name, layer.channels
+            shapes |= {f"{n}.affine.weight": (c, d), f"{n}.affine.bias": (c,)}
+            if layer.to_image:
+                shapes |= {f"{n}.weight": (12, c, 1, 1), f"{n}.bias": (12,)}
+            elif not n.endswith("up"):
+                if i:
+                    out = cfg.blocks[int(n.split(".")[0])]
+                    shapes[f"{n}.depthwise"] = (c, 1, 3, 3)
+                k, r = (1, layer.resolution) if i else (3, 4)
+                shapes |= {f"{n}.weight": (out, c, k, k), f"{n}.bias": (out,)}
+                shapes[f"{n}.noise"] = (1, 1, r, r)
+        return shapes
+
+    def _check(self, weights: Mapping[str, torch.Tensor]) -> None:
+        expected = self.expected_shapes()
+        for name, shape in expected.items():
+            if name not in weights:
+                raise ValueError(f"the weights lack {name} {shape}")
+            if tuple(weights[name].shape) != shape:
+                raise ValueError(f"{name} is {tuple(weights[name].shape)}, expected {shape}")
+        if extra := sorted(set(weights) - set(expected)):
+            raise ValueError(f"unknown tensor {extra[0]} in the weights")
+
+    def _get(self, name: str) -> torch.Tensor:
+        return self._buffers[_key(name)]  # type: ignore[return-value]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._get("const").device
+
+    def mapping(self, z: torch.Tensor) -> torch.Tensor:
+        """(B, 512) standard normal -> (B, 512) W."""
+        x = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
+        for i in range(MAPPING_LAYERS):
+            x = F.linear(x, self._get(f"mapping.{i}.weight"), self._get(f"mapping.{i}.bias"))
+            x = F.leaky_relu(x, SLOPE) * 2**0.5
+        return x
+
+    @torch.no_grad()
+    def mean_w(self) -> torch.Tensor:
+        """(512,) mean of W over `MEAN_SAMPLES` codes."""
+        if self._mean is None:
+            z = torch.randn(
+                MEAN_SAMPLES, self.latent_size, generator=torch.Generator().manual_seed(0)
+            )
+            self._mean = self.mapping(z.to(self.device)).mean(0)
+        return self._mean
+
+    def sigma(self, w: torch.Tensor) -> torch.Tensor:
+        """(B, 512) W or (B, L, 512) W+ -> (B, C) style coefficients."""
+        if w.ndim == 2:
+            w = w[:, None].expand(-1, self.layout.rows, -1)
+        if w.shape[1:] != (self.layout.rows, self.latent_size):
+            raise ValueError(
+                f"a code is (B, {self.latent_size}) or (B, {self.layout.rows}, "
+                f"{self.latent_size}), not {tuple(w.shape)}"
+            )
+        parts = [
+            F.linear(
+                w[:, layer.row],
+                self._get(f"{layer.name}.affine.weight"),
+                self._get(f"{layer.name}.affine.bias"),
+            )
+            for layer in self.layout
+        ]
+        return torch.cat(parts, dim=1)  # [B, C]
+
+    def _layer(self, index: int, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """Applies style layer `index` to its input x [B, C, H, W]."""
+        layer = self.layout.layers[index]
+        name = layer.name
+        style = sigma[:, self.layout.slices[index], None, None]  # [B, C, 1, 1]
+        if name.endswith("up"):
+            return inverse_haar(x * style)
+        x = x * (style * self._scale[name])
+        if layer.to_image:
+            bands = F.conv2d(x, self._get("to_img.weight"), self._get("to_img.bias"))
+            return inverse_haar(bands)
+        if index == 0:
+            x = F.conv2d(x, self._get("conv1.weight"), self._get("conv1.bias"), padding=1)
+        else:
+            depthwise = self._get(f"{name}.depthwise")
+            x = F.conv2d(x, depthwise, padding=1, groups=layer.channels)
+            x = F.conv2d(x, self._get(f"{name}.weight"), self._get(f"{name}.bias"))
+        x = x + self._get(f"{name}.noise")
+        return F.leaky_relu(x, SLOPE)
+
+    def activations(
+        self, sigma: torch.Tensor, max_resolution: int | None = None
+    ) -> Iterator[Activation]:
+        """Every style layer's input in layout order; see the protocol."""
+        x = self._get("const").expand(len(sigma), -1, -1, -1)
+        for i, layer in enumerate(self.layout):
+            if max_resolution is not None and layer.resolution > max_resolution:
+                return
+            yield Activation(i, x)
+            if not layer.to_image:
+                x = self._layer(i, x, sigma)
+
+    def render(self, sigma: torch.Tensor) -> torch.Tensor:
+        """(B, C) style coefficients -> (B, 3, 1024, 1024) image, about [-1, 1]."""
+        x = self._get("const").expand(len(sigma), -1, -1, -1)
+        for i in range(len(self.layout)):
+            x = self._layer(i, x, sigma)
+        return x
+
+
+def _key(name: str) -> str:
+    """Buffer names may not hold dots."""
+    return name.replace(".", "/")
+
+
+def _fingerprint(weights: Mapping[str, torch.Tensor]) -> str:
+    """Order-independent hash of names and values."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].detach().cpu().float().contiguous().numpy().tobytes())
+    return f"mobilestylegan-{digest.hexdigest()[:16]}"
