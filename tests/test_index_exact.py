@@ -208,7 +208,7 @@ def test_rows_without_direction_are_refused_and_nothing_is_added(tmp_path, bad):
     rows = random_rows(5, 8)
     rows[3] = bad
     with IndexWriter(tmp_path / "eyes", 8) as writer:
-        with pytest.raises(ValueError, match="index vector 3 is (zero|not finite)"):
+        with pytest.raises(ValueError, match=r"index vector 3 is (zero|not finite)"):
             writer.append(rows)
         assert writer.rows == 0
         writer.append(rows[:3])
@@ -278,7 +278,7 @@ import os, signal, sys
 import numpy as np
 from pathlib import Path
 from index.directory import IndexWriter
-def die(*_): os.kill(os.getpid(), signal.SIGKILL)
+def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
 step, folder = {step!r}, Path(sys.argv[1])
 writer = IndexWriter(folder, 8)
 writer.append(np.eye(8, dtype='f4'))
