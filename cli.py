@@ -400,7 +400,7 @@ def catalog_fit(
     out: Annotated[Path, typer.Option(help="File to write (.safetensors).")],
     clusters: Annotated[int | None, typer.Option(help="Number of clusters.")] = None,
     faces: Annotated[int | None, typer.Option(help="Generated faces to fit on.")] = None,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Learn the clusters anew from generated faces, without labels.
@@ -411,7 +411,7 @@ def catalog_fit(
 
     with _progress("fitting", as_json) as progress:
         catalogue = refit(out, clusters=clusters, faces=faces, seed=seed, progress=progress)
-    facts = {"file": out, "clusters": len(catalogue.centroids), "catalogue": catalogue.fingerprint}
+    facts = {"file": out, "clusters": catalogue.clusters, "catalogue": catalogue.fingerprint}
     if as_json:
         _print_json(facts)
     else:
@@ -430,7 +430,7 @@ def catalog_show(
 
     Example: ris catalog show --out catalog.png
     """
-    from ingest.catalogue_files import draw
+    from query.catalogue_sheet import draw
 
     areas = draw(out, catalog, faces=faces, seed=seed)
     if as_json:

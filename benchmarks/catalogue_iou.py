@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from data.assets import load_generator, load_tensors
 from ris.catalogue import (
     CLASSES,
+    DEFAULT_LAYERS,
     FeatureCatalogue,
     fit,
     group_by_overlap,
@@ -52,7 +53,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--fit-faces", type=int, default=400)
     add("--fit-seed", type=int, default=11)
     add("--clusters", type=int, default=192)
-    add("--layers", nargs="+", default=["3.up", "4.up"], help="style layers, by input")
+    add("--layers", nargs="+", default=list(DEFAULT_LAYERS), help="style layers, by input")
     add("--weights", nargs="+", type=float, help="one per layer (default: 1 each)")
     add("--size", type=int, default=64, help="mask size, a divisor of 448")
     add("--pixels", type=int, default=256, help="pixels drawn of each face")

@@ -138,6 +138,8 @@ class ApproximateIndex:
         self.rows, self.dims = vectors.rows, vectors.dims
         self.projection = projection
         self.efforts = efforts
+        self.complete = True
+        """Whether a query for which FAISS finds fewer than k rows is scanned exactly instead."""
         self._index = index
         self._exact = ExactIndex(vectors)
 
@@ -203,7 +205,7 @@ class ApproximateIndex:
                 rows = rows[rows >= 0]
                 short[i] |= len(rows) < wanted
                 settle(self.vectors, query, rows, hits, i, sign < 0)
-        if short.any():
+        if self.complete and short.any():
             again = self._exact.search(queries[short], k, allowed=allowed)
             for hits, full in zip(ends, again, strict=True):
                 _overwrite(hits, short, full)
@@ -232,9 +234,9 @@ def check_k(k: int) -> int:
 
 def few_rows(rows: int, candidates: int, allowed: np.ndarray | None) -> bool:
     """Whether scanning the (allowed) rows exactly beats scoring candidates among them."""
-    if candidates >= kinds.EXACT_SHARE * rows:
+    if candidates >= kinds.CANDIDATE_SHARE * rows:
         return True
-    return allowed is not None and int(allowed.sum()) < kinds.EXACT_SHARE * rows
+    return allowed is not None and int(allowed.sum()) < kinds.FILTER_SHARE * rows
 
 
 def selection(allowed: np.ndarray | None) -> tuple[Any, np.ndarray | None]:

@@ -27,7 +27,8 @@ HNSW_LINKS = 32  # M: links per node and level, twice that on the ground level
 CANDIDATES = 20  # rows scored exactly, per row asked for
 MIN_CANDIDATES = 200
 FACTORS = (1, 2, 4)  # multiples of the candidates that tuning may choose
-EXACT_SHARE = 0.1  # candidates or allowed rows below / above which the exact scan takes over
+CANDIDATE_SHARE = 0.1  # of the rows; with more candidates the exact scan is the cheaper way
+FILTER_SHARE = 0.1  # of the rows; where a filter allows fewer they are scanned exactly
 BUFFERS = 64 << 20  # bytes of scan buffers, whatever the kind
 
 

@@ -79,8 +79,8 @@ class Truth:
         return cls(asked, own, nearest, ends.furthest.scores[:, : min(k, vectors.rows)])
 
     def half(self, which: int) -> Truth:
-        """Every other query, starting with the first (0) or the second (1)."""
-        part = slice(which, None, 2)
+        """Every other query, starting with the first (0) or the second (1); all if it is one."""
+        part = slice(which, None, 2) if len(self.queries) > 1 else slice(None)
         return Truth(
             self.queries[part], self.own[part], self.nearest[part], self.furthest[part]
         )
@@ -112,9 +112,11 @@ def tune(index: ApproximateIndex, truth: Truth) -> None:
     """Sets the least effort that reaches `TARGET` at each end, or comes close to the best.
 
     Wider searches cannot mend what the projection loses, and more candidates cannot mend what
-    the search did not visit, so all pairs are tried, cheapest first.
+    the search did not visit, so all pairs are tried, cheapest first. Queries that find too few
+    rows count as they are: the exact scan that completes them would make a poor effort look good.
     """
     widths = kinds.efforts(index.kind, index.rows)
+    index.complete = False
     reached: dict[Effort, Recall] = {}
     for effort in (Effort(width, factor) for width in widths for factor in kinds.FACTORS):
         index.efforts = Efforts(effort, effort)
@@ -129,6 +131,7 @@ def tune(index: ApproximateIndex, truth: Truth) -> None:
         return next(effort for effort, share in shares.items() if share >= enough)
 
     index.efforts = Efforts(least("nearest"), least("furthest"))
+    index.complete = True
 
 
 def _without(hits: Hits, own: np.ndarray) -> np.ndarray:
@@ -140,4 +143,4 @@ def _without(hits: Hits, own: np.ndarray) -> np.ndarray:
 
 
 def _share(hits: np.ndarray, truth: np.ndarray) -> float:
-    return float(hits[:, : truth.shape[1]].mean())
+    return float((hits | np.isnan(truth)).mean())  # NaN: a single row has no neighbour to miss

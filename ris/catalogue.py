@@ -27,7 +27,7 @@ from ris.kmeans import spherical_kmeans
 from ris.layout import StyleLayout
 
 CLASSES = ("eyes", "nose", "mouth", "hair", "skin", "neck", "clothes", "background")
-DEFAULT_LAYERS = ("3.up", "4.up")  # outputs of the 32 px and the 64 px block
+DEFAULT_LAYERS = ("3.conv2", "4.up")  # their inputs: what the 64 px block's convolutions give
 TRUNCATION = 0.7
 FORMAT = "1"
 
@@ -136,7 +136,8 @@ class FeatureCatalogue:
                 raise ValueError(f"the activation of style layer {index} is missing")
             x, length = _pixel_features(activations[index])
             # Scaling and resizing commute with the product: do them on n, not C, channels.
-            scores = (centres.to(x) @ x.flatten(2)).unflatten(2, x.shape[2:])  # [B, n, H, W]
+            scores = centres.to(x) @ x.flatten(2)  # [B, n, H W]
+            scores = scores.reshape(len(x), -1, *x.shape[2:])
             scores = _resize(scores.mul_(weight / length), self.size)  # [B, n, h, w]
             total = scores if total is None else total.add_(scores)
         assert total is not None
@@ -233,7 +234,10 @@ def fit(
 ) -> FeatureCatalogue:
     """Learns the clusters from generated faces, without labels.
 
-    Each cluster is a class of its own in the result; `grouped` gives them named classes.
+    Pixels are drawn in proportion to the energy of their normalised activation: it is high where
+    a face has its features (eyes, nostrils, lips) and low on hair and background, which would
+    otherwise take nearly all clusters by their mere area. Each cluster is a class of its own in
+    the result; `grouped` gives them named classes.
 
     Args:
         faces: number of generated faces.
@@ -243,7 +247,7 @@ def fit(
         layers: names of the style layers whose inputs describe a pixel.
         weights: length of each layer's part of the feature (None: 1 each).
         size: height and width of the masks in pixels.
-        pixels: pixels drawn of each face; faces * pixels rows are held in half precision.
+        pixels: different pixels drawn of each face; faces * pixels rows are held in half precision.
         iterations: most steps of k-means.
         progress: called with (done, total) over faces and k-means steps together.
 
@@ -261,12 +265,13 @@ def fit(
     rows = []
     sampled = sample_activations(generator, indices, faces, truncation, seed)
     for done, (_, activations) in enumerate(sampled, 1):
-        parts = []
+        parts, energy = [], torch.zeros(size * size, device=generator.device)
         for index, weight in zip(indices, weights, strict=True):
             x, length = _pixel_features(activations[index])
             parts.append(_resize(x * (weight / length), size))
+            energy += _resize(length.square(), size).flatten() / x.shape[1]
         x = torch.cat(parts, 1)[0].flatten(1).T  # [h w, D]
-        chosen = torch.randperm(len(x), generator=draw)[:pixels]
+        chosen = torch.multinomial(energy.cpu(), pixels, generator=draw)
         rows.append(x[chosen.to(x.device)].half())
         if progress is not None:
             progress(done, total)

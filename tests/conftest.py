@@ -49,3 +49,41 @@ def shared_faces():
     if not folder.is_dir():
         pytest.skip("no real face photos beside the checkout (../shared/faces)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def faces(generator, tmp_path_factory) -> Path:
+    """Folder of 60 faces rendered by the real generator, with their latents beside them."""
+    from ingest.sampling import sample
+
+    folder = tmp_path_factory.mktemp("sampled") / "faces"
+    sample(folder, generator, n=60, seed=100, size=256)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def session(generator, catalogue):
+    """The default session, with models that are already loaded."""
+    from ingest.session import Session
+
+    loaded = Session()
+    loaded.generator, loaded.catalogue = generator, catalogue
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def filled(faces, session, tmp_path_factory):
+    """A store of the 60 faces with soft exact indices; tests must not change it."""
+    from data.store import Store
+    from index.build import DEFAULT_FEATURES, build_indices
+    from ingest.collection import ingest_collection
+
+    folder = tmp_path_factory.mktemp("filled") / ".ris"
+    labels = folder.parent / "labels.csv"
+    lines = [f"seed{100 + i:06d}.jpg,{i % 2},{i // 5}" for i in range(60)]
+    labels.write_text("\n".join(["file,odd,person", *lines]))
+    done = ingest_collection(str(faces), folder, session, metadata=labels)
+    assert (done.report.ingested, done.report.failed, done.labelled) == (60, 0, (60, 0))
+    store = Store.open(folder)
+    build_indices(store, DEFAULT_FEATURES)
+    return store
