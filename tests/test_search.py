@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from data.statistics import style_statistics
 from data.store import Store
 from index.build import build_indices, parse_bytes, row_tensors
+from ingest.decode import decode_aligned
 from query.faces import query_face
 from query.search import parse_features, search
+from query.sheet import GAP, LABEL, TILE, TITLE, contact_sheet, overview, save_picture
 from ris.errors import IndexMissingError, InputError, MismatchError, QueryError, StoreError
 from ris.masks import MaskOptions
 from ris.normaliser import Normaliser
@@ -227,14 +228,19 @@ def copy_of(store: Store, folder: Path) -> Store:
 
 
 def test_sheet_survives_a_photo_that_is_gone(filled, tmp_path):
-    from query.sheet import contact_sheet, overview, save_picture
-
-    store = copy_of(filled, tmp_path)  # its photos' relative paths lead nowhere
-    found = search(store, oracle(filled, "eyes")[0][0], {"eyes": 1.0}, k=2)
+    found = search(filled, oracle(filled, "eyes")[0][0], {"eyes": 1.0}, k=2)
+    gone = dataclasses.replace(found.nearest[1], path=tmp_path / "gone.jpg")
+    found = dataclasses.replace(found, nearest=[found.nearest[0], gone])
     sheet = contact_sheet(found)
-    assert sheet.width > sheet.height > 300
+    save_picture(sheet, tmp_path / "sheet.png")
     save_picture(overview([found]), tmp_path / "out" / "all.jpg")
     assert (tmp_path / "out" / "all.jpg").stat().st_size > 1000
     with pytest.raises(InputError, match="written as .png or .jpg"):
         save_picture(sheet, tmp_path / "sheet.xyz")
-    assert torch.tensor(np.asarray(sheet)).float().std() > 1
+    # the first result stands in the sheet as it is, the missing one as a grey tile
+    pixels = np.asarray(sheet)
+    photo = decode_aligned(found.nearest[0].path, TILE).pixels
+    x, y = GAP + TILE + GAP + GAP, TITLE + LABEL
+    assert np.array_equal(pixels[y : y + TILE, x : x + TILE], photo)
+    beside = pixels[y : y + TILE, x + TILE + GAP : x + 2 * TILE + GAP]
+    assert (beside == 235).mean() > 0.9
