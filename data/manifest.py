@@ -62,8 +62,9 @@ class StoreSettings:
             ours, theirs = getattr(self, f.name), getattr(other, f.name)
             if ours != theirs:
                 raise MismatchError(
-                    f"{store} was made with {f.name.replace('_', ' ')} {_short(ours)}, this run has "
-                    f"{_short(theirs)}: give the store's setting, or another store with --store"
+                    f"{store} was made with {f.name.replace('_', ' ')} {_short(ours)}, "
+                    f"this run has {_short(theirs)}: give the store's setting, "
+                    "or another store with --store"
                 )
 
 

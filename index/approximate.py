@@ -201,8 +201,8 @@ class ApproximateIndex:
         for hits, sign, effort, count in zip(ends, (1, -1), self._both(), counts, strict=True):
             options = self._options(effort, count, selector)
             found = self._index.search(sign * projected, count, params=options)[1]
-            for i, (query, rows) in enumerate(zip(queries, found, strict=True)):
-                rows = rows[rows >= 0]
+            for i, (query, padded) in enumerate(zip(queries, found, strict=True)):
+                rows = padded[padded >= 0]
                 short[i] |= len(rows) < wanted
                 settle(self.vectors, query, rows, hits, i, sign < 0)
         if self.complete and short.any():

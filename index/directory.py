@@ -16,15 +16,14 @@ the commit point, 4 the folder is synced, 5 the former build is deleted. A run t
 leaves the former index as it was (or none where there was none), one that dies later leaves the
 new one; there is no moment with neither. What a dead run left is deleted by the next one.
 
-One run writes an index at a time: it holds a lock on the folder, which the system releases when
-the run dies. Reading needs no lock: an index that is open keeps its mapped files when a new build
-replaces them, and opening tries again when a build was replaced under its hands.
+One run writes an index at a time: it holds a lock beside the folder, which the system releases
+when the run dies. Reading needs no lock: an index that is open keeps its mapped files when a new
+build replaces them, and opening tries again when a build was replaced under its hands.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
@@ -34,11 +33,12 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
+from filelock import FileLock, Timeout
 
+from data.durable import disk_error, replacing, sync_file, sync_folder
 from index import kinds, recall
 from index.approximate import ApproximateIndex, Efforts, FlatIndex
 from index.exact import ExactIndex
-from index.folder_lock import FolderLock
 from index.meta import (
     BUILD,
     FAISS,
@@ -101,10 +101,18 @@ class IndexWriter:
         if dims < 1:
             raise ValueError(f"vectors have at least 1 dimension, not {dims}")
         self.final_dir, self.dims, self.rows = Path(final_dir), dims, 0
-        self._lock = FolderLock(self.final_dir)
-        if not self._lock.acquire():
-            raise StoreError(f"{final_dir} is being written by another run: wait for it to end")
         try:
+            self.final_dir.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(self.final_dir.with_name(f".{self.final_dir.name}.lock"))
+            self._lock.acquire(blocking=False)
+        except Timeout as error:
+            raise StoreError(
+                f"{final_dir} is being written by another run: wait for it to end"
+            ) from error
+        except OSError as error:
+            raise disk_error(error, self.final_dir) from error
+        try:
+            self.final_dir.mkdir(exist_ok=True)  # a writer that gave up may have removed it
             self._clean()
             token = secrets.token_hex(4)
             self._build = BUILD + token
@@ -127,6 +135,8 @@ class IndexWriter:
         trace: TracebackType | None,
     ) -> None:
         self.abort()
+        if isinstance(error, OSError):
+            raise disk_error(error, self.final_dir) from error
 
     def append(self, rows: np.ndarray, ids: Sequence[str] | None = None) -> None:
         """Adds rows at the end.
@@ -171,14 +181,13 @@ class IndexWriter:
         if kind == "auto":
             kind = kinds.choose_kind(self.rows, self.dims, memory)
         kinds.check_kind(kind)
-        _sync(self._file)
         self._file.close()
         if self._ids:
-            with (self._temporary / IDS).open("wb") as file:
-                np.save(file, np.concatenate(self._ids), allow_pickle=False)
-                _sync(file)
+            np.save(self._temporary / IDS, np.concatenate(self._ids), allow_pickle=False)
         efforts, reached = self._build_kind(kind)
         names = sorted(path.name for path in self._temporary.iterdir())
+        for name in names:
+            sync_file(self._temporary / name)
         files = {name: FileRecord.of(self._temporary / name) for name in names}
         total = sum(record.bytes for record in files.values())
         result = IndexMeta(
@@ -196,21 +205,14 @@ class IndexWriter:
         truth = Truth.measure(vectors, queries=2 * recall.QUERIES)
         recall.tune(index, truth.half(0))
         index.save(self._temporary / FAISS, self._temporary / PROJECTION)
-        for name in (FAISS, PROJECTION):
-            with (self._temporary / name).open("r+b") as file:
-                _sync(file)
         return index.efforts.to_json(), truth.half(1).recall(index)
 
     def _publish(self, text: str) -> None:
-        draft = self._temporary.with_name(self._temporary.name + ".json")
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
-            _sync(file)
-        _sync_folder(self._temporary)
+        sync_folder(self._temporary)
         self._temporary.rename(self.final_dir / self._build)
-        _sync_folder(self.final_dir)
-        draft.replace(self.final_dir / META)  # the commit point
-        _sync_folder(self.final_dir)
+        sync_folder(self.final_dir)
+        with replacing(self.final_dir / META) as draft:  # its rename is the commit point
+            draft.write_text(text, encoding="utf-8")
         self._remove(BUILD, keep=self._build)
 
     def abort(self) -> None:
@@ -235,6 +237,7 @@ class IndexWriter:
         except StoreError:
             pass  # of another version, perhaps: it stays until there is a new index
         self._remove(TEMPORARY)
+        self._remove(f".{META}{TEMPORARY}")
 
     def _remove(self, prefix: str, keep: str | None = None) -> None:
         for path in self.final_dir.glob(prefix + "*"):
@@ -300,20 +303,3 @@ def _load(build: Path, meta: IndexMeta) -> VectorIndex:
         return FlatIndex(vectors)
     efforts = Efforts.from_json(meta.efforts or {})
     return ApproximateIndex.load(meta.kind, vectors, build / FAISS, build / PROJECTION, efforts)
-
-
-def _sync(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes renames within the folder durable, where the system can."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

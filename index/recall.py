@@ -58,9 +58,7 @@ class Truth:
         return int(self.nearest.shape[1])
 
     @classmethod
-    def measure(
-        cls, vectors: Vectors, k: int = K, queries: int = QUERIES, seed: int = 0
-    ) -> Truth:
+    def measure(cls, vectors: Vectors, k: int = K, queries: int = QUERIES, seed: int = 0) -> Truth:
         """Ranks all rows for a random sample of rows by the exact scan.
 
         Args:
@@ -81,9 +79,7 @@ class Truth:
     def half(self, which: int) -> Truth:
         """Every other query, starting with the first (0) or the second (1); all if it is one."""
         part = slice(which, None, 2) if len(self.queries) > 1 else slice(None)
-        return Truth(
-            self.queries[part], self.own[part], self.nearest[part], self.furthest[part]
-        )
+        return Truth(self.queries[part], self.own[part], self.nearest[part], self.furthest[part])
 
     def recall(self, index: VectorIndex) -> Recall:
         """Recall of `index`. A hit is a row that scores at least like the true k-th (- `TIE`)."""

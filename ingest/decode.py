@@ -15,6 +15,8 @@ from ris.errors import ImageError
 
 MAX_PIXELS = 128_000_000
 """Larger pictures are refused before they are decoded; they would need gigabytes."""
+PHOTO_SIZE = 256
+"""Pixels at which faces are given to an inverter."""
 MIN_SIDE = 32
 """Pixels; a smaller picture shows no features."""
 
@@ -75,7 +77,7 @@ def hash_photo(path: Path) -> PhotoFile:
     return PhotoFile(path, size, mtime_ns, digest.hexdigest())
 
 
-def decode_aligned(path: Path, size: int) -> Photo:
+def decode_aligned(path: Path, size: int = PHOTO_SIZE) -> Photo:
     """Decodes an aligned face photo: upright, RGB, the central square, `size` pixels wide.
 
     EXIF orientation is applied; transparency is laid over white; 16-bit, CMYK, grey and palette

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,10 +18,12 @@ from data.latents import Latents
 from data.shards import FaceRow
 from data.statistics import style_statistics
 from data.store import MANY_SMALL, Store
-from ingest.decode import PhotoFile, decode_aligned, hash_photo, stat_photo
+from ingest.decode import PHOTO_SIZE, PhotoFile, decode_aligned, hash_photo, stat_photo
 from ingest.embedding import Embedder, to_batch
-from ingest.inversion import Inverter
 from ris.errors import ImageError, InputError
+
+if TYPE_CHECKING:
+    from ingest.inversion import Inverter
 
 GIVEN_BATCH = 16
 """Faces a commit when latents are given (about two seconds of work)."""
@@ -183,7 +186,7 @@ class _Run:
         if self._known.has_id(file.face_id):
             return None
         code = self.codes.find(number, file)
-        photo = decode_aligned(path, CHECK_SIZE if code is not None else self.inverter.input_size)
+        photo = decode_aligned(path, PHOTO_SIZE if code is None else CHECK_SIZE)
         pixels = photo.pixels if code is None else None
         return _Candidate(file, relative, photo.width, photo.height, code, pixels)
 

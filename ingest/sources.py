@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ris.errors import InputError
 
+JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-    + (".ppm", ".pgm", ".jp2")
+    (*JPEG_SUFFIXES, ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2")
 )
 LIST_SUFFIXES = frozenset({".txt", ".lst"})
 

@@ -74,14 +74,14 @@ def query_face(store: Store, argument: str, reader: FaceReader) -> QueryFace:
         file = hash_photo(path)
         if store.has(file.face_id):
             return _stored(store, store.face(file.face_id))
-        embedder, inverter = reader.embedder(), reader.inverter()
-        store.settings.check(embedder.settings(), store.folder)
-        photo = decode_aligned(path, inverter.input_size)
+        photo = decode_aligned(path)
     except ImageError as e:
         raise InputError(f"{argument}: {e.reason}") from e
     from ingest.embedding import to_batch
 
-    inversion = inverter.invert(to_batch([photo.pixels]))
+    embedder = reader.embedder()
+    store.settings.check(embedder.settings(), store.folder)
+    inversion = reader.inverter().invert(to_batch([photo.pixels]))
     face = embedder.embed(inversion.w[0])
     return QueryFace(
         id=None,

@@ -18,9 +18,7 @@ def test_scores_sum_to_one_per_channel(generator, catalogue):
     assert scores.max() <= 1 + 1e-4
 
 
-def test_scores_equal_the_materialised_formula_and_do_not_depend_on_the_limit(
-    generator, catalogue
-):
+def test_scores_equal_the_materialised_formula_and_do_not_depend_on_the_limit(generator, catalogue):
     sigma = generator.sigma(torch.stack([sample_w(generator, s) for s in (2, 3)]))
     low = contribution_scores(generator, catalogue, sigma, max_resolution=32)
     high = contribution_scores(generator, catalogue, sigma, max_resolution=64)
@@ -33,10 +31,11 @@ def test_scores_equal_the_materialised_formula_and_do_not_depend_on_the_limit(
     for step in steps:
         h, w = step.input.shape[-2:]
         u = F.interpolate(masks, size=(h, w), mode="bilinear", align_corners=False)
-        u = masks if u.shape == masks.shape else u
         normed = F.instance_norm(step.input)
-        slow.append((normed[:, None].square() * u[:, :, None]).mean((3, 4)))
-    torch.testing.assert_close(high, torch.cat(slow, 2), atol=2e-3, rtol=0)
+        share = (normed[:, None].square() * u[:, :, None]).mean((3, 4))  # [B, K, C, H, W]
+        # what the norm's epsilon takes from nearly constant channels is spread by area
+        slow.append(share + (1 - share.sum(1, keepdim=True)) * u.mean((2, 3))[:, :, None])
+    torch.testing.assert_close(high, torch.cat(slow, 2), atol=1e-4, rtol=0)
 
 
 def test_a_face_does_not_depend_on_its_batch(generator, catalogue):

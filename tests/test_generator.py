@@ -9,6 +9,13 @@ from data.registry import model_file
 from ris.generators.mobilestylegan import MobileStyleGAN, inverse_haar
 
 
+def read_weights() -> dict[str, torch.Tensor]:
+    model = model_file("mobilestylegan-ffhq")
+    return mobilestylegan_weights(
+        model.path("MappingNetwork.xml"), model.path("SynthesisNetwork.xml")
+    )
+
+
 @pytest.fixture(scope="module")
 def codes(generator):
     """Three W codes, and two W+ codes mixed of them layer by layer."""
@@ -114,7 +121,9 @@ def test_inverse_haar_of_known_bands():
 
 
 def test_wrong_weights_are_named():
-    paths = [model_file("mobilestylegan-ffhq").path(f"{n}Network.xml") for n in ("Mapping", "Synthesis")]
+    paths = [
+        model_file("mobilestylegan-ffhq").path(f"{n}Network.xml") for n in ("Mapping", "Synthesis")
+    ]
     weights = mobilestylegan_weights(*paths)
     missing = {k: v for k, v in weights.items() if k != "2.conv1.noise"}
     with pytest.raises(ValueError, match=r"lack 2\.conv1\.noise"):
@@ -126,7 +135,9 @@ def test_wrong_weights_are_named():
 
 
 def test_fingerprint_depends_on_every_weight(generator):
-    paths = [model_file("mobilestylegan-ffhq").path(f"{n}Network.xml") for n in ("Mapping", "Synthesis")]
+    paths = [
+        model_file("mobilestylegan-ffhq").path(f"{n}Network.xml") for n in ("Mapping", "Synthesis")
+    ]
     weights = mobilestylegan_weights(*paths)
     assert MobileStyleGAN(weights).fingerprint == generator.fingerprint
     changed = dict(weights)

@@ -284,7 +284,7 @@ writer = IndexWriter(folder, 8)
 writer.append(np.eye(8, dtype='f4'))
 if step == 'append': die()
 if step == 'rename': Path.rename = die
-if step == 'replace': Path.replace = die
+if step == 'replace': os.replace = die
 if step == 'replaced': writer._remove = die
 writer.finish('exact', {{}})
 """

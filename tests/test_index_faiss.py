@@ -168,8 +168,10 @@ def test_recall_counts_what_is_missed(opened):
     truth = recall.Truth.measure(vectors, queries=30, seed=1)
     got = truth.recall(Half())
     exact = ExactIndex(vectors).search(truth.queries, 11)
-    near = [[r for r in rows if r != own][:10]
-            for rows, own in zip(exact.nearest.rows, truth.own, strict=True)]
+    near = [
+        [r for r in rows if r != own][:10]
+        for rows, own in zip(exact.nearest.rows, truth.own, strict=True)
+    ]
     assert got.nearest == pytest.approx(np.mean(np.array(near) % 2 == 0))
     assert got.furthest == pytest.approx(np.mean(exact.furthest.rows[:, :10] % 2 == 0))
     assert recall.measure(opened["exact"].index, vectors) == recall.Recall(1, 1, 10, 64)

@@ -16,9 +16,7 @@ def test_iou_by_hand():
 
 
 def test_trsi_by_hand():
-    found = trsi_iou(
-        {"eyes": [[1, 2], [5, 6]], "nose": [[2, 3], [5, 6]], "hair": [[8, 9], [6, 7]]}
-    )
+    found = trsi_iou({"eyes": [[1, 2], [5, 6]], "nose": [[2, 3], [5, 6]], "hair": [[8, 9], [6, 7]]})
     assert list(found) == [("eyes", "nose"), ("eyes", "hair"), ("nose", "hair")]
     assert found["eyes", "nose"].tolist() == pytest.approx([1 / 3, 1])
     assert found["eyes", "hair"].tolist() == pytest.approx([0, 1 / 3])
