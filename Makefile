@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint clean help
+.PHONY: setup demo test lint docs clean help
 
 help:
 	@echo "make demo   set up, then search sampled faces and a real photo, with pictures"
 	@echo "make test   set up, then run the tests"
 	@echo "make lint   set up, then run ruff and mypy"
+	@echo "make docs   write docs/cli.md from the commands' help"
 	@echo "make setup  make .venv with the ris command in it"
 
 setup: $(STAMP)
@@ -30,6 +31,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: setup
+	$(BIN)/python -m typer cli.py utils docs --name ris --output docs/cli.md
 
 clean:
 	rm -rf $(VENV) out build *.egg-info

@@ -5,10 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from ris.errors import StoreError
+
+_MARK = ".tmp-"
+STALE = 3600.0
+"""Seconds after which a temporary file cannot belong to a run that still writes it."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -42,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         StoreError: the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{os.urandom(4).hex()}")
+    temporary = path.with_name(f".{path.name}{_MARK}{os.getpid()}-{os.urandom(4).hex()}")
     try:
         yield temporary
         sync_file(temporary)
@@ -52,6 +57,19 @@ def replacing(path: Path) -> Iterator[Path]:
         raise disk_error(e, path) from e
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file name is one that `replacing` gives out."""
+    return name.startswith(".") and _MARK in name
+
+
+def remove_stale(folder: Path) -> None:
+    """Deletes temporary files that a killed run left long ago."""
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if is_temporary(path.name) and time.time() - path.stat().st_mtime > STALE:
+                path.unlink()
 
 
 def disk_error(error: OSError, path: Path) -> StoreError:

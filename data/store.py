@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 from filelock import FileLock, Timeout
 
 from data import shards
-from data.durable import disk_error, replacing
+from data.durable import disk_error, is_temporary, remove_stale, replacing
 from data.known import KnownFaces
 from data.manifest import FILE, Manifest, Shard, StoreSettings
 from data.shards import FaceRow
@@ -89,7 +89,9 @@ class Store:
         folder = Path(folder).absolute()
         try:
             if not (folder / FILE).exists() and folder.exists():
-                strangers = [p.name for p in folder.iterdir() if p.name not in _OWN]
+                names = [p.name for p in folder.iterdir()]
+                # a run that is just beginning, or was killed then, leaves a temporary file
+                strangers = [n for n in names if n not in _OWN and not is_temporary(n)]
                 if strangers:
                     raise StoreError(
                         f"{folder} is not a ris store and is not empty (it holds "
@@ -258,6 +260,7 @@ class Store:
     def compact(self, *, least: int = 2) -> None:
         """Merges small shards, if there are at least `least`; the rows stay the same."""
         with self.locked() as manifest:
+            remove_stale(self.folder)
             small = [s for s in manifest.shards if s.rows < FULL_SHARD // 2]
             if len(small) < least or len(small) < 2:
                 return

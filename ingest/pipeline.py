@@ -64,32 +64,32 @@ class _Candidate:
 
 
 class _CodeTable:
-    """Given latents, looked up by photo."""
+    """Given latents, looked up by the photo's content, else by its name, else by its place."""
 
     def __init__(self, latents: Latents | None, total: int) -> None:
-        self._by_name: dict[str, int] | None = None
-        self._latents = latents
-        if latents is None:
-            return
-        if latents.files is not None:
-            self._by_name = {name: i for i, name in enumerate(latents.files)}
-        elif len(latents.codes) != total:
+        self._codes = latents.codes if latents else np.empty(0)
+        self._hashes = {sha: i for i, sha in enumerate((latents and latents.hashes) or ())}
+        self._names = {name: i for i, name in enumerate((latents and latents.files) or ())}
+        self._in_order = latents is not None and not self._hashes and not self._names
+        if self._in_order and len(self._codes) != total:
             raise InputError(
-                f"{len(latents.codes)} latents for {total} photos: without file names they go "
+                f"{len(self._codes)} latents for {total} photos: without file names they go "
                 "with the photos in order, so the numbers must agree"
             )
 
     def find(self, number: int, file: PhotoFile) -> np.ndarray | None:
-        """The code of the `number`-th photo, or None if it has to be inverted."""
-        if self._latents is None:
-            return None
-        index: int | None = number
-        if self._by_name is not None:
-            index = self._by_name.get(file.path.name)
-            hashes = self._latents.hashes
-            if index is not None and hashes is not None and hashes[index] != file.sha256:
-                index = None  # the photo was changed since its latent was written
-        return None if index is None else np.asarray(self._latents.codes[index])
+        """The code of the `number`-th photo, or None if it has to be inverted.
+
+        Where content hashes are known they decide: a photo that was edited since its latent
+        was written is another face.
+        """
+        if self._in_order:
+            index: int | None = number
+        elif self._hashes:
+            index = self._hashes.get(file.sha256)
+        else:
+            index = self._names.get(file.path.name)
+        return None if index is None else np.asarray(self._codes[index])
 
 
 def ingest(

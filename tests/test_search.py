@@ -68,7 +68,8 @@ def test_features_of_a_face_find_different_faces(filled):
         f: {m.id for m in search(filled, ids[3], {f: 1.0}, k=5).nearest}
         for f in ("eyes", "mouth", "hair", "pose")
     }
-    assert len(set.union(*tops.values())) > 10
+    assert len(set.union(*tops.values())) >= 8  # 5 if all features found the same
+    assert len({frozenset(found) for found in tops.values()}) == 4
 
 
 def test_a_photo_of_the_store_is_its_face(filled):

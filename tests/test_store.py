@@ -322,3 +322,17 @@ def test_export_and_summary(store, tmp_path):
     assert (facts["faces"], facts["style_channels"], facts["covered_channels"]) == (3, 10, 4)
     assert facts["features"] == ["eyes", "hair", "pose"]
     json.dumps(facts)
+
+
+def test_what_a_killed_run_left_does_not_stand_in_the_way(tmp_path):
+    folder = tmp_path / ".ris"
+    folder.mkdir()
+    left = folder / ".manifest.json.tmp-1-00000000"
+    left.write_text("{")
+    store = Store.create(folder, SETTINGS)
+    store.append([row(0)])
+    assert left.exists()  # it might be another run's, that is just being written
+    os.utime(left, (1, 1))
+    store.compact()
+    assert not left.exists()
+    assert sorted(content(store)) == ["face0000"]

@@ -1,0 +1,347 @@
+"""Real photos to latents: optimisation of a code near W, started from a linear first guess.
+
+The code of a face is one whitened P-space vector v (512,) shared by all rows of W+, plus a small
+deviation d (L, 512) of its own for each row: W+ = to_w(v + d) (`ris.pspace`). Both minimise
+
+    sum_b weight_b |(phi_b(G(v, d)) - phi_b(x)) / std_b|^2  +  a |G(v, d) - x|^2
+        + lambda_v |v|^2  +  lambda_d |d|^2                                    (all are means)
+
+by Adam, where G is the small picture of `ris.readout`, phi_b the output of block b of an ImageNet
+backbone, std_b its standard deviation over generated faces, channel by channel. Codes far from W
+smear on a distilled generator, so the priors are what keeps the full render clean.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+
+from ris.backbones import EfficientNetLite
+from ris.errors import InputError, MismatchError, ModelFileError
+from ris.generators import Generator
+from ris.generators.mobilestylegan import MobileStyleGAN
+from ris.pspace import PSpace
+from ris.readout import ReadOut
+
+GUESS_BLOCKS = (4, 10, 15)
+"""Blocks whose pooled outputs give the first guess; see `guess_features`."""
+BACKBONE = "efficientnet-lite0"
+Progress = Callable[[int, int], None]
+
+
+class Inversion(NamedTuple):
+    """Codes of a batch of photos.
+
+    Attributes:
+        w: (B, L, 512) W+ codes.
+        error: (B,) feature distance between the photo and the code's small picture: the mean
+            over the backbone's blocks of the squared difference in standard deviations of
+            generated faces, weighted towards the face. 0: the same picture; about 0.5: a clear
+            likeness; about 2: two faces that have nothing to do with each other.
+        steps: optimisation steps taken for each face.
+    """
+
+    w: torch.Tensor
+    error: torch.Tensor
+    steps: int
+
+
+class Inverter(Protocol):
+    """Turns aligned photos into codes of the generator."""
+
+    name: str
+    fingerprint: str
+    """Hash of everything that changes a code; stored with every face."""
+    input_size: int
+    """Pixels that the inverter looks at; larger photos are scaled down."""
+    batch: int
+    """Photos to give at once."""
+
+    def invert(
+        self,
+        images: torch.Tensor,
+        *,
+        start: torch.Tensor | None = None,
+        progress: Progress | None = None,
+    ) -> Inversion:
+        """(B, 3, S, S) aligned photos in [-1, 1] -> codes.
+
+        A photo's code does not depend on the photos beside it.
+
+        Args:
+            images: cropped as FFHQ's are, any S.
+            start: (B, 512) or (B, L, 512) codes to start from; None: a first guess.
+            progress: called with steps done and steps in all.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class OptimisationConfig:
+    """What `OptimisationInverter` does; chosen on aligned real photos, see docs/inversion.md."""
+
+    steps: int = 60  # likeness still grows after that, but slowly, and a face must take < 30 s
+    rate: float = 0.05  # of Adam, in standard deviations of the code; larger ones leave the guess
+    deviation_rate: float = 0.3  # relative: rows should follow the shared code, not replace it
+    frozen: float = 0.2  # part of the steps before rows may deviate, so that v explains first
+    blocks: tuple[int, ...] = (2, 4, 10, 15)  # edges at 32x32 px up to parts of a face at 4x4
+    block_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
+    pixel_weight: float = 8.0  # of the mean square error: colours, which features see badly
+    code_prior: float = 0.05  # of the mean square of v
+    deviation_prior: float = 44.0  # of the mean square of d; a tenth of it smears hair and skin
+    face_weight: float = 3.0  # of a pixel inside the face's ellipse to one outside
+    resolution: int = 128  # of the read-out and of the backbone's input
+
+
+class FirstGuess:
+    """A linear map from backbone features to the whitened code (reduced-rank ridge regression).
+
+    Args:
+        tensors: ``mean`` (D,), ``std`` (D,), ``down`` (D, R), ``up`` (R, 512).
+    """
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        self.mean, self.std, self.down, self.up = (
+            tensors[name].float() for name in ("mean", "std", "down", "up")
+        )
+
+    def __call__(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, D) features -> (B, 512) whitened code."""
+        return (features - self.mean) / self.std @ self.down @ self.up
+
+
+def guess_features(backbone: EfficientNetLite, images: torch.Tensor) -> torch.Tensor:
+    """(B, 3, 128, 128) -> (B, 8320): blocks 4 and 10 pooled to 4x4, block 15 and 16x16 pixels."""
+    low, middle, high = backbone.features(images, GUESS_BLOCKS)
+    parts = (
+        F.adaptive_avg_pool2d(low, 4),
+        F.adaptive_avg_pool2d(middle, 4),
+        F.adaptive_avg_pool2d(high, 4),
+        F.adaptive_avg_pool2d(images, 16),
+    )
+    return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+
+def resize(images: torch.Tensor, size: int) -> torch.Tensor:
+    """(B, 3, S, S) -> (B, 3, size, size), antialiased."""
+    return F.interpolate(
+        images, size=(size, size), mode="bilinear", antialias=True, align_corners=False
+    )
+
+
+def face_window(size: int, face_weight: float) -> torch.Tensor:
+    """(1, 1, size, size) weights of mean 1, higher inside FFHQ's usual face ellipse."""
+    ys, xs = torch.meshgrid(*[(torch.arange(size) + 0.5) / size] * 2, indexing="ij")
+    radius = (((xs - 0.5) / 0.30).square() + ((ys - 0.56) / 0.34).square()).sqrt()
+    window = 1 + (face_weight - 1) * torch.sigmoid((1 - radius) * 8)
+    return (window / window.mean())[None, None]
+
+
+class OptimisationInverter:
+    """The default inverter: see the module's text.
+
+    Faces are optimised one after the other, because activations of a single face fit the
+    processor's caches best, and because a face's code then cannot depend on its neighbours.
+
+    Args:
+        generator: the MobileStyleGAN to invert.
+        backbone: EfficientNet-Lite0.
+        tensors: fitted values: ``pspace.mean``, ``pspace.root``, ``readout.*`` (`ReadOut`),
+            ``guess.*`` (`FirstGuess`) and ``features.{block}.std`` (C,).
+        config: steps, rates and priors.
+
+    Raises:
+        ModelFileError: a tensor is missing or of another shape.
+        InputError: a config that cannot be used.
+    """
+
+    name = "optimisation"
+
+    def __init__(
+        self,
+        generator: MobileStyleGAN,
+        backbone: EfficientNetLite,
+        tensors: Mapping[str, torch.Tensor],
+        config: OptimisationConfig | None = None,
+    ) -> None:
+        self.config = config or OptimisationConfig()
+        if self.config.steps < 0:
+            raise InputError(f"an inversion takes 0 or more steps, not {self.config.steps}")
+        if len(self.config.blocks) != len(self.config.block_weights):
+            raise InputError("an inversion needs one weight for each backbone block")
+        self.generator = generator
+        self.backbone = backbone
+        self.input_size = self.config.resolution
+        self.batch = 4
+        try:
+            self.pspace = PSpace(tensors["pspace.mean"], tensors["pspace.root"])
+            self.readout = ReadOut(generator, self.config.resolution, _within(tensors, "readout."))
+            self.guess = FirstGuess(_within(tensors, "guess."))
+            self._std = [
+                tensors[f"features.{b}.std"].float()[None, :, None, None]
+                for b in self.config.blocks
+            ]
+        except (KeyError, ValueError) as e:
+            raise ModelFileError(f"the inversion asset does not fit: {e}") from e
+        window = face_window(self.input_size, self.config.face_weight)
+        self._window = window
+        sizes = [f.shape[-1] for f in self._features(torch.zeros(1, 3, *window.shape[-2:]))]
+        self._feature_windows = [F.adaptive_avg_pool2d(window, size) for size in sizes]
+        self.fingerprint = self._fingerprint(tensors)
+
+    def _fingerprint(self, tensors: Mapping[str, torch.Tensor]) -> str:
+        parts = [self.generator.fingerprint, self.backbone.fingerprint]
+        digest = hashlib.sha256("/".join(parts).encode())
+        digest.update(repr(dataclasses.astuple(self.config)).encode())
+        for name in sorted(tensors):
+            digest.update(name.encode())
+            digest.update(tensors[name].detach().cpu().contiguous().numpy().tobytes())
+        return f"{self.name}-{digest.hexdigest()[:16]}"
+
+    def _features(self, images: torch.Tensor) -> list[torch.Tensor]:
+        found = self.backbone.features(images, self.config.blocks)
+        return [f / std for f, std in zip(found, self._std, strict=True)]
+
+    def _distances(self, a: list[torch.Tensor], b: list[torch.Tensor]) -> list[torch.Tensor]:
+        """One (B,) distance a block."""
+        return [
+            ((x - y).square() * window).mean((1, 2, 3))
+            for x, y, window in zip(a, b, self._feature_windows, strict=True)
+        ]
+
+    def picture(self, w: torch.Tensor) -> torch.Tensor:
+        """(B, L, 512) W+ -> (B, 3, 128, 128), what the losses see of a code."""
+        return self.readout(self.generator.sigma(w))
+
+    @torch.no_grad()
+    def error(self, w: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        """(B,) feature distance of codes to photos, as in `Inversion.error`."""
+        target = self._features(resize(images, self.input_size))
+        return torch.stack(self._distances(self._features(self.picture(w)), target)).mean(0)
+
+    def invert(
+        self,
+        images: torch.Tensor,
+        *,
+        start: torch.Tensor | None = None,
+        progress: Progress | None = None,
+    ) -> Inversion:
+        """See `Inverter.invert`.
+
+        Raises:
+            InputError: images or starting codes are not of the shape above.
+        """
+        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
+            raise InputError(f"an inversion wants (B, 3, S, S) photos, not {tuple(images.shape)}")
+        rows, width = self.generator.layout.rows, self.generator.latent_size
+        if start is not None:
+            if start.shape not in ((len(images), width), (len(images), rows, width)):
+                raise InputError(
+                    f"starting codes are ({len(images)}, {width}) or ({len(images)}, {rows}, "
+                    f"{width}), not {tuple(start.shape)}"
+                )
+            if start.ndim == 2:
+                start = start[:, None].expand(-1, rows, -1)
+        codes, errors = [], []
+        total = max(self.config.steps * len(images), 1)
+        for i, image in enumerate(images):
+            done = i * self.config.steps
+
+            def step(k: int, done: int = done) -> None:
+                if progress:
+                    progress(done + k, total)
+
+            target = resize(image[None].to(self.generator.device).float(), self.input_size)
+            w = self._invert_one(target, None if start is None else start[i : i + 1], step)
+            codes.append(w)
+            errors.append(self.error(w, target))
+        if not codes:
+            return Inversion(torch.zeros(0, rows, width), torch.zeros(0), self.config.steps)
+        return Inversion(torch.cat(codes), torch.cat(errors), self.config.steps)
+
+    def _first(
+        self, target: torch.Tensor, start: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Shared code (1, 512) and deviations (1, L, 512) to start from."""
+        if start is None:
+            v = self.guess(guess_features(self.backbone, target))
+            return v, torch.zeros(1, self.generator.layout.rows, v.shape[1])
+        rows = self.pspace.from_w(start.float())  # [1, L, 512]
+        v = rows.mean(1)
+        return v, rows - v[:, None]
+
+    def _invert_one(
+        self, target: torch.Tensor, start: torch.Tensor | None, step: Callable[[int], None]
+    ) -> torch.Tensor:
+        """(1, 3, R, R) photo -> (1, L, 512) code."""
+        cfg = self.config
+        with torch.no_grad():
+            v, d = self._first(target, start)
+            wanted = self._features(target)
+        v, d = v.clone().requires_grad_(), d.clone().requires_grad_()
+        optimiser = torch.optim.Adam([{"params": [v]}, {"params": [d]}], betas=(0.9, 0.95))
+        for k in range(cfg.steps):
+            rate = cfg.rate * (1 + math.cos(math.pi * k / cfg.steps)) / 2
+            free = k >= cfg.frozen * cfg.steps
+            optimiser.param_groups[0]["lr"] = rate
+            optimiser.param_groups[1]["lr"] = rate * cfg.deviation_rate if free else 0.0
+            with torch.enable_grad():
+                picture = self.picture(self.pspace.to_w(v[:, None] + d))
+                distances = self._distances(self._features(picture), wanted)
+                loss = cfg.pixel_weight * ((picture - target).square() * self._window).mean()
+                for weight, distance in zip(cfg.block_weights, distances, strict=True):
+                    loss = loss + weight * distance.mean()
+                loss = loss + cfg.code_prior * v.square().mean()
+                loss = loss + cfg.deviation_prior * d.square().mean()
+                v.grad, d.grad = torch.autograd.grad(loss, (v, d))
+            optimiser.step()
+            step(k + 1)
+        with torch.no_grad():
+            return self.pspace.to_w(v[:, None] + d)
+
+
+def _within(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+
+
+def load_inverter(generator: Generator, *, steps: int | None = None) -> OptimisationInverter:
+    """The default inverter of a generator; the backbone is pulled on first need.
+
+    Args:
+        generator: a MobileStyleGAN.
+        steps: optimisation steps; None for the default, 0 for the first guess alone.
+
+    Raises:
+        ModelFileError: no inverter for this generator, or a file is missing or damaged.
+        MismatchError: the shipped values were fitted on other weights.
+    """
+    from data.assets import asset_path, load_tensors
+    from data.registry import model_file, pull
+
+    if not isinstance(generator, MobileStyleGAN):
+        raise ModelFileError(f"there is no inverter for the generator {generator.name}")
+    tensors, metadata = load_tensors(asset_path(f"inversion-{generator.name}.safetensors"))
+    model = model_file(BACKBONE)
+    pull(model)
+    try:
+        state = torch.load(model.path(".pth"), weights_only=True, map_location="cpu")
+        backbone = EfficientNetLite(state)
+    except (ValueError, RuntimeError) as e:
+        raise ModelFileError(
+            f"the file of {BACKBONE} is damaged ({e}): run `ris models pull --force`"
+        ) from e
+    for what, ours in (("generator", generator.fingerprint), ("backbone", backbone.fingerprint)):
+        if metadata.get(what) != ours:
+            raise MismatchError(
+                f"the inverter was fitted on {what} {metadata.get(what)}, not on {ours}: fit it "
+                "again with benchmarks/fit_inversion_assets.py"
+            )
+    config = OptimisationConfig() if steps is None else OptimisationConfig(steps=steps)
+    return OptimisationInverter(generator, backbone, tensors, config)
