@@ -1,5 +1,7 @@
 # `make demo` and `make test` are all that a new user needs; both set up first.
 PYTHON ?= python3
+# cpu or gpu: which build of FAISS (they share an import name, so never both)
+FAISS ?= cpu
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -18,7 +20,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[dev]'
+		--constraint constraints.txt --editable '.[$(FAISS),dev]'
 	touch $(STAMP)
 
 demo: setup
