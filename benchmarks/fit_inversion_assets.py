@@ -123,10 +123,16 @@ def main() -> None:
                 pairs += [(w[start + i][None], x[i][None]) for i in range(min(room, len(x)))]
                 if counted < SCALE_FACES:
                     counted += len(x)
-                    for b, f in zip(config.blocks, backbone.features(x, config.blocks), strict=True):
+                    for b, f in zip(
+                        config.blocks, backbone.features(x, config.blocks), strict=True
+                    ):
                         n, total, square = sums.get(b, (0, 0.0, 0.0))
-                        f = f.transpose(0, 1).flatten(1).double()
-                        sums[b] = (n + f.shape[1], total + f.sum(1), square + f.square().sum(1))
+                        flat = f.transpose(0, 1).flatten(1).double()
+                        sums[b] = (
+                            n + flat.shape[1],
+                            total + flat.sum(1),
+                            square + flat.square().sum(1),
+                        )
     readout = fit_readout(generator, size, pairs[:READOUT_FACES])
     v, x = pspace.from_w(torch.cat(codes)), torch.cat(features)
     test = max(len(v) // 15, 1)

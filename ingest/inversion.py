@@ -221,10 +221,14 @@ class OptimisationInverter:
         return self.readout(self.generator.sigma(w))
 
     @torch.no_grad()
+    def distance(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """(B,) feature distance of two batches of (B, 3, R, R) pictures, R = `input_size`."""
+        return torch.stack(self._distances(self._features(a), self._features(b))).mean(0)
+
+    @torch.no_grad()
     def error(self, w: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         """(B,) feature distance of codes to photos, as in `Inversion.error`."""
-        target = self._features(resize(images, self.input_size))
-        return torch.stack(self._distances(self._features(self.picture(w)), target)).mean(0)
+        return self.distance(self.picture(w), resize(images, self.input_size))
 
     def invert(
         self,

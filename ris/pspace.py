@@ -65,7 +65,7 @@ class PSpace:
 
     def from_w(self, w: torch.Tensor) -> torch.Tensor:
         """(..., D) W or W+ -> (..., D) whitened code."""
-        return (to_p(w) - self.mean) @ self.inverse_root
+        return torch.matmul(to_p(w) - self.mean, self.inverse_root)
 
     def to_w(self, v: torch.Tensor) -> torch.Tensor:
         """(..., D) whitened code -> (..., D) W or W+."""

@@ -157,7 +157,7 @@ def fit_readout(
         x, sigma, image = faces[int(torch.randint(len(faces), (1,), generator=rng))]
         loss = (readout.top(x.float(), sigma) - image).square().mean()
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         schedule.step()
     for tensor in readout.tensors.values():

@@ -84,9 +84,7 @@ def _blocks(config: EfficientNetLiteConfig) -> list[_Block]:
                     stride,
                     groups=hidden,
                 ),
-                _Conv(
-                    prefix + "_project_conv", prefix + "_bn2", stage.out, hidden, 1, relu=False
-                ),
+                _Conv(prefix + "_project_conv", prefix + "_bn2", stage.out, hidden, 1, relu=False),
             ]
             if stage.expand != 1:
                 expand = _Conv(prefix + "_expand_conv", prefix + "_bn0", hidden, width, 1)
@@ -193,8 +191,10 @@ class EfficientNetLite(torch.nn.Module):
             ValueError: the numbers do not ascend or lie outside the network.
         """
         wanted = list(blocks)
-        if wanted != sorted(set(wanted)) or not wanted or not 0 <= wanted[0] <= wanted[-1] <= len(
-            self._body
+        if (
+            wanted != sorted(set(wanted))
+            or not wanted
+            or not 0 <= wanted[0] <= wanted[-1] <= len(self._body)
         ):
             raise ValueError(f"blocks must ascend within 0..{len(self._body)}, got {wanted}")
         out: list[torch.Tensor] = []
