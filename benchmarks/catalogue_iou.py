@@ -22,10 +22,9 @@ import torch
 import torch.nn.functional as F
 
 from data.assets import load_generator, load_tensors
-from ris.catalogue import (
-    CLASSES,
+from ris.catalogue import CLASSES, FeatureCatalogue
+from ris.catalogue_fit import (
     DEFAULT_LAYERS,
-    FeatureCatalogue,
     fit,
     group_by_overlap,
     sample_activations,

@@ -9,8 +9,8 @@ import torch
 
 from data.assets import load_catalogue, load_generator
 from data.durable import disk_error, replacing
-from ris import catalogue as catalogues
 from ris.catalogue import FeatureCatalogue
+from ris.catalogue_fit import CLUSTERS, FACES, SEED, fit, transfer_grouping
 from ris.errors import InputError
 
 
@@ -43,11 +43,15 @@ def refit(
     if (clusters is not None and clusters < 16) or (faces is not None and faces < 8):
         raise InputError("a catalogue needs at least 16 clusters and 8 faces")
     generator = load_generator()
-    given = {"clusters": clusters, "faces": faces, "seed": seed}
-    chosen = {name: value for name, value in given.items() if value is not None}
     with torch.no_grad():
-        fitted = catalogues.fit(generator, progress=progress, **chosen)
-        grouped = catalogues.transfer_grouping(generator, fitted, load_catalogue(generator))
+        fitted = fit(
+            generator,
+            clusters=CLUSTERS if clusters is None else clusters,
+            faces=FACES if faces is None else faces,
+            seed=SEED if seed is None else seed,
+            progress=progress,
+        )
+        grouped = transfer_grouping(generator, fitted, load_catalogue(generator))
     save_catalogue(out, grouped)
     return grouped
 

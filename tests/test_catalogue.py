@@ -9,9 +9,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from ris.catalogue import (
-    CLASSES,
-    FeatureCatalogue,
+from ris.catalogue import CLASSES, FeatureCatalogue
+from ris.catalogue_fit import (
     fit,
     group_by_overlap,
     sample_activations,
