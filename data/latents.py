@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,16 @@ from ris.errors import InputError
 
 SIDECAR = "latents.parquet"
 """Found beside the photos, it is used without being named."""
+ROW_GROUP = 1024
+"""Codes written, and read, at a time: 2 MB."""
+
+
+class Codes(Protocol):
+    """N latent codes, each (512,) W or (L, 512) W+ float32, read when asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -21,13 +32,13 @@ class Latents:
     """Codes for photos.
 
     Attributes:
-        codes: (N, 512) W or (N, L, 512) W+ float32.
+        codes: N codes.
         files: N file names (no folders), or None where codes go with the sorted photos.
         hashes: N hex sha256 of the photos' bytes, or None; a photo with another is not the
             one that the code belongs to.
     """
 
-    codes: np.ndarray
+    codes: Codes
     files: list[str] | None = None
     hashes: list[str] | None = None
 
@@ -39,13 +50,14 @@ def write_latents(path: Path, codes: np.ndarray, files: list[str], hashes: list[
     )
     table = pa.table({"file": files, "sha256": hashes, "w": flat})
     with replacing(path) as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(table, temporary, row_group_size=ROW_GROUP)
 
 
 def read_latents(path: Path) -> Latents:
     """Codes from ``.parquet`` (columns file, w, optionally sha256), ``.npy`` or ``.npz``.
 
-    Pickled arrays are refused.
+    Codes stay on the disk until they are asked for (but for ``.npz``). Pickled arrays are
+    refused.
 
     Raises:
         InputError: missing, unreadable, or of another shape than (N, 512) or (N, L, 512).
@@ -55,29 +67,78 @@ def read_latents(path: Path) -> Latents:
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
-            table = pq.read_table(path)
-            column = table["w"].combine_chunks()
-            codes = np.stack([np.asarray(v, dtype=np.float32) for v in column.to_pylist()])
-            hashes = table["sha256"].to_pylist() if "sha256" in table.column_names else None
-            return Latents(_checked(codes, path), table["file"].to_pylist(), hashes)
+            return _read_parquet(path)
         if suffix in (".npy", ".npz"):
-            loaded = np.load(path, allow_pickle=False)
+            loaded = np.load(path, mmap_mode="r", allow_pickle=False)
             if suffix == ".npz":
                 names = list(loaded)
                 if len(names) != 1 and "w" not in names:
                     raise InputError(f"{path} holds {', '.join(names)}: name the codes `w`")
                 loaded = loaded["w" if "w" in names else names[0]]
-            return Latents(_checked(loaded, path))
+            _check_shape(loaded.dtype.kind, loaded.shape, path)
+            return Latents(_ArrayCodes(loaded, path))
     except (OSError, ValueError, KeyError, EOFError, pa.ArrowException) as e:
         raise InputError(f"{path} is not a readable latents file: {e}") from e
     raise InputError(f"{path}: latents come as .parquet, .npy or .npz")
 
 
-def _checked(codes: np.ndarray, path: Path) -> np.ndarray:
-    if codes.dtype.kind != "f" or codes.ndim not in (2, 3) or codes.shape[-1] != 512:
-        raise InputError(
-            f"{path} holds {codes.dtype} {codes.shape}, expected floats (N, 512) or (N, L, 512)"
-        )
-    if not np.isfinite(codes).all():
+def _read_parquet(path: Path) -> Latents:
+    file = pq.ParquetFile(path, memory_map=True)
+    table = file.read([n for n in file.schema_arrow.names if n in ("file", "sha256")])
+    kind = file.schema_arrow.field("w").type
+    if not pa.types.is_fixed_size_list(kind):
+        raise InputError(f"{path}: column w is {kind}, expected a fixed-size list of 512 floats")
+    shape = (file.metadata.num_rows, kind.list_size)
+    _check_shape("f" if pa.types.is_floating(kind.value_type) else "i", shape, path)
+    hashes = table["sha256"].to_pylist() if "sha256" in table.column_names else None
+    return Latents(_ParquetCodes(file, path), table["file"].to_pylist(), hashes)
+
+
+class _ArrayCodes:
+    """Codes of a (memory-mapped) array."""
+
+    def __init__(self, array: np.ndarray, path: Path) -> None:
+        self._array = array
+        self._path = path
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return _finite(np.array(self._array[index], dtype=np.float32), self._path)
+
+
+class _ParquetCodes:
+    """Codes of a Parquet file, of which one row group is held at a time."""
+
+    def __init__(self, file: pq.ParquetFile, path: Path) -> None:
+        self._file = file
+        self._path = path
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        self._starts = np.concatenate([[0], np.cumsum(sizes)])
+        self._held = -1
+        self._group = np.empty(0)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        group = int(np.searchsorted(self._starts, index, side="right")) - 1
+        if group != self._held:
+            column = self._file.read_row_group(group, ["w"])["w"].combine_chunks()
+            self._group = column.flatten().to_numpy().reshape(len(column), -1)
+            self._held = group
+        code = self._group[index - self._starts[group]]
+        return _finite(np.array(code, dtype=np.float32), self._path)
+
+
+def _check_shape(kind: str, shape: tuple[int, ...], path: Path) -> None:
+    if kind != "f" or len(shape) not in (2, 3) or shape[-1] != 512:
+        what = "floats" if kind == "f" else "no floats"
+        raise InputError(f"{path} holds {what} {shape}, expected floats (N, 512) or (N, L, 512)")
+
+
+def _finite(code: np.ndarray, path: Path) -> np.ndarray:
+    if not np.isfinite(code).all():
         raise InputError(f"{path} holds values that are not finite")
-    return codes.astype(np.float32)
+    return code

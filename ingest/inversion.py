@@ -17,14 +17,13 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Lock
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 
+from ingest.threads import StepCounter, on_single_threads
 from ris.backbones import EfficientNetLite
 from ris.errors import InputError, MismatchError, ModelFileError
 from ris.generators import Generator
@@ -36,7 +35,6 @@ GUESS_BLOCKS = (4, 10, 15)
 """Blocks whose pooled outputs give the first guess; see `guess_features`."""
 BACKBONE = "efficientnet-lite0"
 Progress = Callable[[int, int], None]
-T = TypeVar("T")
 
 
 class Inversion(NamedTuple):
@@ -145,41 +143,6 @@ def face_window(size: int, face_weight: float) -> torch.Tensor:
     radius = (((xs - 0.5) / 0.30).square() + ((ys - 0.56) / 0.34).square()).sqrt()
     window = 1 + (face_weight - 1) * torch.sigmoid((1 - radius) * 8)
     return (window / window.mean())[None, None]
-
-
-class _Counter:
-    """Counts the steps of all threads; a stopped one ends them at their next step."""
-
-    def __init__(self, total: int, progress: Progress | None) -> None:
-        self._total, self._progress = total, progress
-        self._done = 0
-        self._lock = Lock()
-        self._stopped = False
-
-    def step(self) -> None:
-        with self._lock:
-            if self._stopped:
-                raise CancelledError
-            self._done += 1
-            if self._progress:
-                self._progress(self._done, self._total)
-
-    def stop(self) -> None:
-        self._stopped = True
-
-
-def _on_single_threads(work: Callable[[int], T], n: int, counter: _Counter) -> list[T]:
-    """[work(0), ..., work(n - 1)], each on a thread of its own that torch does not divide."""
-    threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(min(n, threads), initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        return list(pool.map(work, range(n)))
-    except BaseException:  # an interrupt should not wait for descents to end
-        counter.stop()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)  # torch remembers the last setting of any thread
 
 
 class OptimisationInverter:
@@ -295,7 +258,7 @@ class OptimisationInverter:
                 start = start[:, None].expand(-1, rows, -1)
         if not len(images):
             return Inversion(torch.zeros(0, rows, width), torch.zeros(0), self.config.steps)
-        counter = _Counter(self.config.steps * len(images), progress)
+        counter = StepCounter(self.config.steps * len(images), progress)
 
         def work(i: int) -> tuple[torch.Tensor, torch.Tensor]:
             photo = images[i : i + 1].to(self.generator.device, torch.float32)
@@ -303,7 +266,7 @@ class OptimisationInverter:
             w = self._invert_one(target, None if start is None else start[i : i + 1], counter)
             return w, self.error(w, target)
 
-        found = _on_single_threads(work, len(images), counter)
+        found = on_single_threads(work, len(images), counter)
         codes, errors = zip(*found, strict=True)
         return Inversion(torch.cat(codes), torch.cat(errors), self.config.steps)
 
@@ -319,7 +282,7 @@ class OptimisationInverter:
         return v, rows - v[:, None]
 
     def _invert_one(
-        self, target: torch.Tensor, start: torch.Tensor | None, counter: _Counter
+        self, target: torch.Tensor, start: torch.Tensor | None, counter: StepCounter
     ) -> torch.Tensor:
         """(1, 3, R, R) photo -> (1, L, 512) code."""
         cfg = self.config

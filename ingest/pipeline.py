@@ -67,7 +67,7 @@ class _CodeTable:
     """Given latents, looked up by the photo's content, else by its name, else by its place."""
 
     def __init__(self, latents: Latents | None, total: int) -> None:
-        self._codes = latents.codes if latents else np.empty(0)
+        self._codes = latents.codes if latents else ()
         self._hashes = {sha: i for i, sha in enumerate((latents and latents.hashes) or ())}
         self._names = {name: i for i, name in enumerate((latents and latents.files) or ())}
         self._in_order = latents is not None and not self._hashes and not self._names
@@ -89,7 +89,7 @@ class _CodeTable:
             index = self._hashes.get(file.sha256)
         else:
             index = self._names.get(file.path.name)
-        return None if index is None else np.asarray(self._codes[index])
+        return None if index is None else self._codes[index]
 
 
 def ingest(

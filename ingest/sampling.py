@@ -118,9 +118,10 @@ class _Sidecar:
         self._codes: dict[str, tuple[np.ndarray, str]] = {}
         if (folder / SIDECAR).exists():
             before = read_latents(folder / SIDECAR)
-            if before.files is None or before.hashes is None or before.codes.ndim != 2:
+            if before.files is None or before.hashes is None:
                 raise InputError(f"{folder / SIDECAR} was not written by ris sample")
-            entries = zip(before.codes, before.hashes, strict=True)
+            codes = (before.codes[i] for i in range(len(before.codes)))
+            entries = zip(codes, before.hashes, strict=True)
             self._codes = dict(zip(before.files, entries, strict=True))
 
     def has(self, name: str, w: torch.Tensor) -> bool:

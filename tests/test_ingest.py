@@ -145,7 +145,7 @@ def test_latents_without_names_go_with_the_photos_in_order(work, session, genera
         (np.zeros((5, 512), np.float32), "5 latents for 6 photos"),
         (np.zeros((6, 18, 512), np.float32), "has 18 rows, this generator takes 22"),
         (np.zeros((6, 100), np.float32), r"expected floats \(N, 512\) or \(N, L, 512\)"),
-        (np.zeros((6, 512), np.int64), "expected floats"),
+        (np.zeros((6, 512), np.int64), "no floats .* expected floats"),
         (np.full((6, 512), np.nan, np.float32), "not finite"),
         (np.array([{"evil": 1}] * 6, dtype=object), "not a readable latents file"),
     ],
@@ -253,6 +253,7 @@ def test_sampling_is_reproducible_and_resumes(tmp_path, generator):
     assert (folder / "seed000005.jpg").read_bytes() == first
     latents = read_latents(folder / "latents.parquet")
     assert latents.files == [f"seed00000{i}.jpg" for i in (5, 6, 7)]
+    assert len(latents.codes) == 3
     assert np.allclose(latents.codes[1], sample_w(generator, 6).numpy())
     with Image.open(folder / "seed000005.jpg") as picture:
         assert picture.size == (64, 64)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
@@ -96,6 +98,32 @@ def test_a_face_does_not_depend_on_its_neighbours_and_repeats(inverter, inversio
     alone = inverter.invert(faces[1][1:])
     assert torch.allclose(alone.w[0], inversion.w[1], atol=1e-4)
     assert torch.allclose(alone.error[0], inversion.error[1], atol=1e-4)
+
+
+def test_a_face_does_not_depend_on_the_number_of_threads(generator, faces):
+    inverter = load_inverter(generator, steps=3)
+    threads = torch.get_num_threads()
+    try:
+        codes = []
+        for n in (1, 2):
+            torch.set_num_threads(n)
+            codes.append(inverter.invert(faces[1]).w)
+            assert torch.get_num_threads() == n  # given back as it was
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*codes)
+
+
+def test_an_error_in_one_face_ends_the_others(generator, faces):
+    inverter = load_inverter(generator, steps=200)
+    begin = time.monotonic()
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        inverter.invert(faces[1], progress=interrupt)
+    assert time.monotonic() - begin < 30
 
 
 def test_a_given_start_is_kept_without_steps(generator, faces):
