@@ -28,7 +28,7 @@ from ris.readout import ReadOut, fit_readout
 CHUNK = 100  # faces in one cached file
 SEED = 1000  # of the first chunk; the tests' faces come from other seeds
 STORED = 256  # pixels of a cached render
-READOUT_FACES = 40  # 8 MB of activations each; more change the read-out by less than 0.1 dB
+READOUT_FACES = 40  # 8 MB of activations each; enough for a few thousand values
 HELD_OUT = 20  # faces for the numbers printed at the end
 SCALE_FACES = 200
 RIDGE = 1.0  # times the mean square of a feature vector, which is 1

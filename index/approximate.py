@@ -153,9 +153,9 @@ class ApproximateIndex:
             raise ValueError(f"{kind!r} is not an approximate index kind")
         projection = Projection.fit(vectors, kinds.projected_dims(vectors.rows, vectors.dims), seed)
         index = _new_index(kind, projection.width, vectors.rows)
-        index.train(_training_sample(vectors, projection, seed))
+        index.train(_as_entries(kind, _training_sample(vectors, projection, seed)))
         for _, block in vectors.blocks():
-            index.add(projection(block))
+            index.add(_as_entries(kind, projection(block)))
         least = Effort(kinds.efforts(kind, vectors.rows)[0])
         return cls(kind, vectors, projection, index, Efforts(least, least))
 
@@ -173,7 +173,8 @@ class ApproximateIndex:
             loaded = load_faiss().read_index(str(index))
         except RuntimeError as error:
             raise ValueError("not a FAISS index") from error
-        if loaded.ntotal != vectors.rows or loaded.d != basis.width:
+        width = basis.width + (kind == "hnsw")
+        if loaded.ntotal != vectors.rows or loaded.d != width:
             raise ValueError(f"the FAISS index holds {loaded.ntotal} x {loaded.d} values")
         return cls(kind, vectors, basis, loaded, efforts)
 
@@ -200,7 +201,8 @@ class ApproximateIndex:
         short = np.zeros(len(queries), bool)
         for hits, sign, effort, count in zip(ends, (1, -1), self._both(), counts, strict=True):
             options = self._options(effort, count, selector)
-            found = self._index.search(sign * projected, count, params=options)[1]
+            asked = _as_questions(self.kind, sign * projected)
+            found = self._index.search(asked, count, params=options)[1]
             for i, (query, padded) in enumerate(zip(queries, found, strict=True)):
                 rows = padded[padded >= 0]
                 short[i] |= len(rows) < wanted
@@ -252,11 +254,31 @@ def _overwrite(hits: Hits, where: np.ndarray, full: Hits) -> None:
     hits.scores[where] = full.scores
 
 
+def _as_entries(kind: str, projected: np.ndarray) -> np.ndarray:
+    """Projected rows (n, P) as the index holds them.
+
+    A graph by inner product has hubs and corners that a walk does not leave. Rows of a graph
+    get one more coordinate that makes them unit vectors again, and questions a zero there: the
+    Euclidean order of unit vectors is that of the inner product, and the graph is a proper one.
+    """
+    if kind != "hnsw":
+        return projected
+    rest = 1 - np.square(projected).sum(axis=1, keepdims=True)
+    return np.hstack((projected, np.sqrt(np.maximum(rest, 0)))).astype(np.float32)
+
+
+def _as_questions(kind: str, projected: np.ndarray) -> np.ndarray:
+    """Projected queries (n, P) as the index wants them; see `_as_entries`."""
+    if kind != "hnsw":
+        return projected
+    return np.hstack((projected, np.zeros((len(projected), 1), np.float32)))
+
+
 def _new_index(kind: str, width: int, rows: int) -> Any:
     faiss = load_faiss()
     metric, half = faiss.METRIC_INNER_PRODUCT, faiss.ScalarQuantizer.QT_fp16
     if kind == "hnsw":
-        index = faiss.IndexHNSWSQ(width, half, kinds.HNSW_LINKS, metric)
+        index = faiss.IndexHNSWSQ(width + 1, half, kinds.HNSW_LINKS, faiss.METRIC_L2)
         index.hnsw.efConstruction = BUILD_WIDTH
         return index
     lists = kinds.lists(rows)

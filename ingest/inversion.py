@@ -45,7 +45,7 @@ class Inversion(NamedTuple):
         error: (B,) feature distance between the photo and the code's small picture: the mean
             over the backbone's blocks of the squared difference in standard deviations of
             generated faces, weighted towards the face. 0: the same picture; about 0.5: a clear
-            likeness; about 2: two faces that have nothing to do with each other.
+            likeness; 1.2 to 1.9: two photos of different people.
         steps: optimisation steps taken for each face.
     """
 
@@ -88,15 +88,15 @@ class Inverter(Protocol):
 class OptimisationConfig:
     """What `OptimisationInverter` does; chosen on aligned real photos, see docs/inversion.md."""
 
-    steps: int = 60  # likeness still grows after that, but slowly, and a face must take < 30 s
-    rate: float = 0.05  # of Adam, in standard deviations of the code; larger ones leave the guess
+    steps: int = 60  # 25 s of one core: a face may take 30 s
+    rate: float = 0.05  # of Adam, in standard deviations of the code; 0.12 lost the guess's hair
     deviation_rate: float = 0.3  # relative: rows should follow the shared code, not replace it
     frozen: float = 0.2  # part of the steps before rows may deviate, so that v explains first
     blocks: tuple[int, ...] = (2, 4, 10, 15)  # edges at 32x32 px up to parts of a face at 4x4
     block_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
     pixel_weight: float = 8.0  # of the mean square error: colours, which features see badly
     code_prior: float = 0.05  # of the mean square of v
-    deviation_prior: float = 44.0  # of the mean square of d; a tenth of it smears hair and skin
+    deviation_prior: float = 44.0  # of the mean square of d; 3.3 at rate 0.12 smeared hair
     face_weight: float = 3.0  # of a pixel inside the face's ellipse to one outside
     resolution: int = 128  # of the read-out and of the backbone's input
 
