@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -30,12 +31,11 @@ def summary(store: Store) -> dict[str, Any]:
             content = json.loads(meta.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue  # opening it for a query says what is wrong
-        size = sum(f.stat().st_size for f in meta.parent.iterdir())
         indices[meta.parent.name] = {
             "kind": content.get("kind"),
             "rows": content.get("rows"),
-            "bytes": size,
-            "current": content.get("store_state") == manifest.state,
+            "bytes": content.get("bytes"),
+            "current": content.get("extra", {}).get("store_state") == manifest.state,
         }
     return {
         "store": str(store.folder),
@@ -49,8 +49,17 @@ def summary(store: Store) -> dict[str, Any]:
         "features": list(features_of(settings.classes)),
         "indices": indices,
         "shards": len(manifest.shards),
-        "bytes": sum(f.stat().st_size for f in store.folder.rglob("*") if f.is_file()),
+        "bytes": _size(store.folder),
     }
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files below a folder, as far as they stay while it is looked at."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 @dataclass

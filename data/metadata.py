@@ -12,7 +12,7 @@ from data import shards
 from data.durable import replacing
 from data.store import Store
 from data.views import METADATA
-from ris.errors import InputError
+from ris.errors import InputError, StoreError
 
 FILE_COLUMNS = ("file", "filename", "file_name", "path", "image", "image_id", "name")
 """Names under which the column with the photo's file name is looked for; else the first one."""
@@ -32,14 +32,9 @@ def join_metadata(store: Store, source: Path) -> tuple[int, int]:
         InputError: not a readable table, or a file name stands in it twice.
     """
     table = read_table(source)
-    column = next(
-        (n for n in table.column_names if n.lower() in FILE_COLUMNS), table.column_names[0]
-    )
-    reserved = {f.name for f in shards.schema(store.settings)}
-    names = [
-        "_file" if n == column else f"user_{n}" if n in reserved else n for n in table.column_names
-    ]
-    table = table.rename_columns(names)
+    by_lower = {n.lower(): n for n in reversed(table.column_names)}
+    column = next((by_lower[n] for n in FILE_COLUMNS if n in by_lower), table.column_names[0])
+    table = table.rename_columns(_safe_names(store, table.column_names, column))
     with store.locked() as manifest, duckdb.connect(":memory:") as db:
         paths = [b.select(["id", "path"]) for b in store.batches(["id", "path"], manifest)]
         if not paths:
@@ -58,12 +53,15 @@ def join_metadata(store: Store, source: Path) -> tuple[int, int]:
         target = store.folder / METADATA
         merged = "SELECT * FROM fresh"
         if target.exists():
-            db.register("before", pq.read_table(target))
-            old = set(db.sql("SELECT * FROM before LIMIT 0").columns)
+            db.register("before", _earlier(target))
+            old = set(db.sql("SELECT * FROM before LIMIT 0").columns) - {"id"}
+            # SQL names have no case: a column given again in another case is the same one
+            spelt = {name.lower(): name for name in old}
+            table = table.rename_columns([spelt.get(n.lower(), n) for n in table.column_names])
             new = set(table.column_names) - {"_file"}
-            both = [f'coalesce(n."{c}", o."{c}") AS "{c}"' for c in sorted(old & new - {"id"})]
-            only = [f'o."{c}"' for c in sorted(old - new - {"id"})]
-            only += [f'n."{c}"' for c in sorted(new - old)]
+            both = [f"coalesce(n.{_q(c)}, o.{_q(c)}) AS {_q(c)}" for c in sorted(old & new)]
+            only = [f"o.{_q(c)}" for c in sorted(old - new)]
+            only += [f"n.{_q(c)}" for c in sorted(new - old)]
             merged = (
                 f"SELECT coalesce(n.id, o.id) AS id, {', '.join([*both, *only])} "
                 "FROM fresh n FULL JOIN before o ON n.id = o.id"
@@ -76,6 +74,30 @@ def join_metadata(store: Store, source: Path) -> tuple[int, int]:
         with replacing(target) as temporary:
             pq.write_table(rows, temporary)
         return matched, manifest.rows - matched
+
+
+def _safe_names(store: Store, names: list[str], file_column: str) -> list[str]:
+    """Names under which the columns of a table are kept, all different."""
+    taken = {"_file", *(f.name.lower() for f in shards.schema(store.settings))}
+    result = []
+    for name in names:
+        fresh = "_file" if name == file_column else name
+        while fresh != "_file" and fresh.lower() in taken:
+            fresh = f"user_{fresh}"
+        taken.add(fresh.lower())
+        result.append(fresh)
+    return result
+
+
+def _earlier(target: Path) -> pa.Table:
+    try:
+        return pq.read_table(target)
+    except (OSError, pa.ArrowException) as e:
+        raise StoreError(f"{target} is damaged: delete it and give the metadata again") from e
+
+
+def _q(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def read_table(source: Path) -> pa.Table:

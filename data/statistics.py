@@ -30,7 +30,10 @@ def style_statistics(store: Store) -> StyleStatistics:
     Raises:
         StoreError: a shard is missing or damaged.
     """
-    manifest = store.manifest()
+    return store.consistently(lambda manifest: _statistics(store, manifest))
+
+
+def _statistics(store: Store, manifest: Manifest) -> StyleStatistics:
     names = [s.file for s in manifest.shards]
     stats, covered = _load(store.folder / FILE, manifest)
     if covered == set(names):

@@ -20,9 +20,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,6 +36,8 @@ from data.known import KnownFaces
 from data.manifest import FILE, Manifest, Shard, StoreSettings
 from data.shards import FaceRow
 from ris.errors import QueryError, StoreError
+
+T = TypeVar("T")
 
 FOLDER = ".ris"
 FULL_SHARD = 512
@@ -118,7 +122,7 @@ class Store:
 
     def relative(self, photo: Path) -> str:
         """How a photo's path is stored: relative to `root` where it lies below it."""
-        photo = photo.absolute()
+        photo = Path(os.path.abspath(photo))  # without "..", and links are left as they are
         inside = photo.is_relative_to(self.root)
         return (photo.relative_to(self.root) if inside else photo).as_posix()
 
@@ -136,8 +140,29 @@ class Store:
         Raises:
             StoreError: a shard is missing or damaged.
         """
-        for shard in (manifest or self.manifest()).shards:
-            yield from shards.read(self.folder / "faces" / shard.file, columns)
+        manifest = manifest or self.manifest()
+        for shard in manifest.shards:
+            try:
+                yield from shards.read(self.folder / "faces" / shard.file, columns)
+            except StoreError as e:
+                if self.manifest().state == manifest.state:
+                    raise
+                raise StoreError(
+                    "the store changed while it was read: run the command again"
+                ) from e
+
+    def consistently(self, read: Callable[[Manifest], T]) -> T:
+        """What `read` makes of one committed state.
+
+        Another process may merge or replace shards meanwhile; then `read` starts again.
+        """
+        while True:
+            manifest = self.manifest()
+            try:
+                return read(manifest)
+            except StoreError:
+                if self.manifest().state == manifest.state:
+                    raise
 
     def face(self, face: str) -> FaceRow:
         """The row of one id, which may be abbreviated where that is unambiguous.
@@ -145,9 +170,12 @@ class Store:
         Raises:
             QueryError: no such face, or several.
         """
+        return self.consistently(lambda manifest: self._face(face, manifest))
+
+    def _face(self, face: str, manifest: Manifest) -> FaceRow:
         found = [
             (shard, name)
-            for shard, batch in self._id_batches(["id"])
+            for shard, batch in self._id_batches(["id"], manifest)
             for name in pc.filter(batch, pc.starts_with(batch.column("id"), face))
             .column("id")
             .to_pylist()
@@ -174,14 +202,20 @@ class Store:
     def paths(self, ids: Sequence[str]) -> dict[str, str]:
         """Stored photo path of each of the ids that exist."""
         wanted = pa.array(ids, pa.string())
-        found: dict[str, str] = {}
-        for _, batch in self._id_batches(["id", "path"]):
-            hit = batch.filter(pc.is_in(batch.column("id"), wanted))
-            found |= zip(*hit.to_pydict().values(), strict=True)
-        return found
 
-    def _id_batches(self, columns: list[str]) -> Iterator[tuple[str, pa.RecordBatch]]:
-        for shard in self.manifest().shards:
+        def read(manifest: Manifest) -> dict[str, str]:
+            found: dict[str, str] = {}
+            for _, batch in self._id_batches(["id", "path"], manifest):
+                hit = batch.filter(pc.is_in(batch.column("id"), wanted))
+                found |= zip(*hit.to_pydict().values(), strict=True)
+            return found
+
+        return self.consistently(read)
+
+    def _id_batches(
+        self, columns: list[str], manifest: Manifest
+    ) -> Iterator[tuple[str, pa.RecordBatch]]:
+        for shard in manifest.shards:
             for batch in shards.read(self.folder / "faces" / shard.file, columns):
                 yield shard.file, batch
 
@@ -201,13 +235,16 @@ class Store:
 
     def known(self) -> KnownFaces:
         """Hashes of what is committed now; reads only shards that are new since last time."""
-        manifest = self.manifest()
-        current = {shard.file for shard in manifest.shards}
-        self._known.forget(self._known.shards() - current)
-        for file in current - self._known.shards():
-            path = self.folder / "faces" / file
-            self._known.add(file, list(shards.read(path, KnownFaces.COLUMNS)))
-        return self._known
+
+        def read(manifest: Manifest) -> KnownFaces:
+            current = {shard.file for shard in manifest.shards}
+            self._known.forget(self._known.shards() - current)
+            for file in current - self._known.shards():
+                path = self.folder / "faces" / file
+                self._known.add(file, list(shards.read(path, KnownFaces.COLUMNS)))
+            return self._known
+
+        return self.consistently(read)
 
     # -- writing ----------------------------------------------------------------------------
 
@@ -243,6 +280,29 @@ class Store:
             )
             self._commit(manifest, kept, [content])
             return len(fresh)
+
+    def relocate(self, row: FaceRow) -> None:
+        """Gives the stored face of `row.id` the path, size and time of `row`."""
+        with self.locked() as manifest:
+            touched = set(self.known().shards_with_id(row.id))
+            kept = [s for s in manifest.shards if s.file not in touched]
+            old = [s for s in manifest.shards if s.file in touched]
+            table = shards.to_table([row], self.settings)
+            content = itertools.chain(self._without(old, "id", {row.id}), [table])
+            self._commit(manifest, kept, [content])
+
+    def ids_at(self, path: str) -> list[str]:
+        """Ids of the faces whose photo is recorded at a path."""
+
+        def read(manifest: Manifest) -> list[str]:
+            files = self.known().shards_with_path(path)
+            found = []
+            for file in files:
+                for batch in shards.read(self.folder / "faces" / file, ["id", "path"]):
+                    found += batch.filter(pc.equal(batch.column("path"), path))["id"].to_pylist()
+            return found
+
+        return self.consistently(read)
 
     def remove(self, ids: Iterable[str]) -> int:
         """Deletes rows by exact id; returns how many there were."""
@@ -317,13 +377,17 @@ _OWN = {"faces", "index", "lock", "stats.parquet", "failures.parquet", "metadata
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / "lock", timeout=LOCK_TIMEOUT)
     try:
-        with FileLock(folder / "lock", timeout=LOCK_TIMEOUT):
-            yield
+        lock.acquire()
     except Timeout as e:
         raise StoreError(
             f"another process has been writing to {folder} for over {LOCK_TIMEOUT:.0f} s: "
             "wait for it to end"
         ) from e
-    except PermissionError as e:
+    except OSError as e:
         raise disk_error(e, folder) from e
+    try:
+        yield
+    finally:
+        lock.release()

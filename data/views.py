@@ -4,43 +4,39 @@ from __future__ import annotations
 
 import duckdb
 import pyarrow as pa
+from pyarrow import dataset
 
 from data import shards
+from data.manifest import Manifest
 from data.store import Store
 from ris.errors import QueryError, StoreError
 
 METADATA = "metadata.parquet"
 
 
-def connect(store: Store) -> duckdb.DuckDBPyConnection:
+def connect(store: Store, manifest: Manifest) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB with the view ``faces`` (one row a face, the user's metadata joined).
 
-    Files outside the store cannot be read through the connection.
+    No file can be read or written through the connection.
     """
     connection = duckdb.connect(":memory:")
-    manifest = store.manifest()
     plain = [f.name for f in shards.schema(manifest.settings) if f.name not in shards.VECTORS]
     columns = ", ".join(f"f.{name}" for name in plain)
-    if manifest.shards:
-        files = ", ".join(_quote(str(store.folder / "faces" / s.file)) for s in manifest.shards)
-        rows = f"read_parquet([{files}])"
-    else:
-        empty = pa.schema([f for f in shards.schema(manifest.settings) if f.name in plain])
-        connection.register("no_faces", empty.empty_table())
-        rows = "no_faces"
+    schema = pa.schema([f for f in shards.schema(manifest.settings) if f.name in plain])
+    files = [str(store.folder / "faces" / s.file) for s in manifest.shards]
     metadata = store.folder / METADATA
     try:
-        connection.execute(f"SET allowed_directories = [{_quote(str(store.folder))}]")
-        connection.execute("SET enable_external_access = false")
+        rows = dataset.dataset(files, schema=schema) if files else schema.empty_table()
+        connection.register("stored", rows)
+        select = f"SELECT {columns} FROM stored f"
         if metadata.exists():
-            joined = f"read_parquet({_quote(str(metadata))}) m"
-            connection.execute(
-                f"CREATE VIEW faces AS SELECT {columns}, m.* EXCLUDE (id) "
-                f"FROM {rows} f LEFT JOIN {joined} ON f.id = m.id"
+            connection.register("given", dataset.dataset(str(metadata)))
+            select = (
+                f"SELECT {columns}, m.* EXCLUDE (id) FROM stored f LEFT JOIN given m ON f.id = m.id"
             )
-        else:
-            connection.execute(f"CREATE VIEW faces AS SELECT {columns} FROM {rows} f")
-    except duckdb.Error as e:
+        connection.execute("SET enable_external_access = false")
+        connection.execute(f"CREATE VIEW faces AS {select}")
+    except (duckdb.Error, OSError, pa.ArrowException) as e:
         raise StoreError(f"{store.folder} cannot be read: {_line(e)}") from e
     return connection
 
@@ -51,12 +47,21 @@ def run_sql(store: Store, statement: str) -> tuple[list[str], list[tuple[object,
     Raises:
         QueryError: the statement is wrong; the message is DuckDB's own first line.
     """
-    with connect(store) as connection:
-        try:
-            result = connection.execute(statement)
-            return [d[0] for d in result.description or ()], result.fetchall()
-        except duckdb.Error as e:
-            raise QueryError(f"{_line(e)} (columns: {_columns(connection)})") from e
+
+    def read(manifest: Manifest) -> tuple[list[str], list[tuple[object, ...]]]:
+        with connect(store, manifest) as connection:
+            columns = [str(row[0]) for row in connection.execute("DESCRIBE faces").fetchall()]
+            try:
+                if len(connection.extract_statements(statement)) != 1:
+                    raise QueryError('give one SQL statement, as in "select id from faces"')
+                result = connection.execute(statement)
+                return [d[0] for d in result.description or ()], result.fetchall()
+            except duckdb.IOException as e:
+                raise StoreError(f"{store.folder} cannot be read: {_line(e)}") from e
+            except duckdb.Error as e:
+                raise QueryError(f"{_line(e)} (columns: {', '.join(columns[:60])})") from e
+
+    return store.consistently(read)
 
 
 def select_ids(store: Store, where: str) -> set[str]:
@@ -65,17 +70,10 @@ def select_ids(store: Store, where: str) -> set[str]:
     Raises:
         QueryError: the condition is wrong; names the columns that there are.
     """
+    if not where.strip():
+        raise QueryError('the condition is empty: write it as in --where "width > 500"')
     _, rows = run_sql(store, f"SELECT id FROM faces WHERE ({where}\n)")
     return {str(row[0]) for row in rows}
-
-
-def _columns(connection: duckdb.DuckDBPyConnection) -> str:
-    names = [row[0] for row in connection.execute("DESCRIBE faces").fetchall()]
-    return ", ".join(names[:60])
-
-
-def _quote(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _line(error: Exception) -> str:

@@ -28,6 +28,9 @@ class RunningTop:
         scores = self._queries @ torch.nn.functional.normalize(rows, dim=1).T  # [Q, n]
         numbers = torch.arange(first_row, first_row + len(rows)).expand(len(scores), -1)
         scores = torch.where(numbers == exclude[:, None], -torch.inf, scores)
+        # a face without the feature has no vector: it is neither found nor finds anything
+        absent = (rows == 0).all(1)[None] | (self._queries == 0).all(1)[:, None]
+        scores = torch.where(absent, -torch.inf, scores)
         self._scores = torch.cat((self._scores, scores), dim=1)
         self._rows = torch.cat((self._rows, numbers), dim=1)
         best = self._scores.topk(min(self.k, self._scores.shape[1]), dim=1)

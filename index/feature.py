@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from data.manifest import StoreSettings
+from data.statistics import style_statistics
 from data.store import Store
 from index.directory import open_index
 from index.meta import IndexMeta
 from index.protocol import VectorIndex
 from ris.errors import InputError, MismatchError, StoreError
 from ris.masks import MaskOptions, features_of
+from ris.normaliser import Normaliser
 
 FOLDER = "index"
 
@@ -44,9 +46,15 @@ class FeatureIndex:
     """
 
     def __init__(
-        self, store: Store, vectors: VectorIndex, ids: np.ndarray, meta: IndexMeta
+        self,
+        store: Store,
+        vectors: VectorIndex,
+        ids: np.ndarray,
+        meta: IndexMeta,
+        normaliser: Normaliser,
     ) -> None:
-        self._store = store
+        self._settings = store.settings
+        self._normaliser = normaliser
         self.vectors = vectors
         self.ids = ids
         self.meta = meta
@@ -75,7 +83,12 @@ class FeatureIndex:
             raise StoreError(
                 f"the index for {feature!r} names no faces: run `ris index --feature {feature}`"
             )
-        return cls(store, opened.index, opened.ids, meta)
+        normaliser = Normaliser.fit(
+            meta.extra["norm"], style_statistics(store), manifest.settings.covered
+        )
+        if store.manifest().state != manifest.state:
+            raise MismatchError("the store changed while it was read: run the command again")
+        return cls(store, opened.index, opened.ids, meta, normaliser)
 
     def query_vector(self, sigma: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """A face's vector under its own mask, made as the rows' were (Eq. 7).
@@ -89,13 +102,10 @@ class FeatureIndex:
         """
         import torch
 
-        from data.statistics import style_statistics
-        from ris.normaliser import Normaliser
         from ris.representation import represent
 
-        settings = self._store.settings
+        settings = self._settings
         extra = self.meta.extra
-        normaliser = Normaliser.fit(extra["norm"], style_statistics(self._store), settings.covered)
         vector: np.ndarray = represent(
             torch.from_numpy(np.array(sigma))[None],
             torch.from_numpy(np.array(scores))[None],
@@ -103,7 +113,7 @@ class FeatureIndex:
             settings.classes,
             extra["feature"],
             MaskOptions(**extra["mask"]),
-            normaliser,
+            self._normaliser,
         )[0].numpy()
         return vector
 

@@ -17,6 +17,8 @@ MAX_PIXELS = 128_000_000
 """Larger pictures are refused before they are decoded; they would need gigabytes."""
 PHOTO_SIZE = 256
 """Pixels at which faces are given to an inverter."""
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "MPO")
+"""What is decoded; others, such as EPS, would start foreign programs."""
 MIN_SIDE = 32
 """Pixels; a smaller picture shows no features."""
 
@@ -89,7 +91,7 @@ def decode_aligned(path: Path, size: int = PHOTO_SIZE) -> Photo:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's notes on odd but readable files
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 width, height = image.size
                 _check_size(width, height)
                 side = min(width, height)
@@ -99,14 +101,15 @@ def decode_aligned(path: Path, size: int = PHOTO_SIZE) -> Photo:
                 upright = ImageOps.exif_transpose(_to_rgb(image))
             if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
                 width, height = height, width
+    except ImageError:
+        raise
     except UnidentifiedImageError as e:
         raise ImageError("decode", "not a picture in a known format") from e
     except Image.DecompressionBombError as e:
         raise ImageError("decode", f"over {MAX_PIXELS // 10**6} megapixels") from e
     except MemoryError as e:
         raise ImageError("decode", "not enough memory to decode it") from e
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError) as e:
-        # what Pillow's many readers raise on damaged files
+    except Exception as e:  # whatever Pillow's many readers raise on damaged files
         reason = (str(e).splitlines() or [type(e).__name__])[0][:120]
         raise ImageError("decode", f"damaged: {reason}") from e
     square = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)

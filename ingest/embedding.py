@@ -46,6 +46,10 @@ class Embedder:
     def settings(self) -> StoreSettings:
         """What a store of these embeddings records."""
         layout = self.generator.layout
+        try:
+            layout.up_to(self.max_resolution)
+        except ValueError as e:
+            raise InputError(f"--max-resolution {self.max_resolution}: {e}") from e
         return StoreSettings(
             generator=self.generator.fingerprint,
             generator_name=self.generator.name,

@@ -14,9 +14,8 @@ from ingest.decode import decode_aligned, hash_photo
 from ris.errors import ImageError, InputError, QueryError
 
 if TYPE_CHECKING:
-    from ingest.inversion import Inverter
-
     from ingest.embedding import Embedder
+    from ingest.inversion import Inverter
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,10 @@ def query_face(store: Store, argument: str, reader: FaceReader) -> QueryFace:
         InputError: the photo gives no face.
         MismatchError: the reader's generator or catalogue is not the store's.
     """
+    if not argument.strip():
+        raise InputError("a query takes one photo or a face id")
     path = Path(argument).expanduser()
-    if not path.is_file():
+    if not _is_file(path):
         if path.is_dir():
             raise InputError(f"{argument} is a folder: a query takes one photo or a face id")
         if path.suffix or len(path.parts) > 1:
@@ -93,6 +94,13 @@ def query_face(store: Store, argument: str, reader: FaceReader) -> QueryFace:
         w=face.w.numpy(),
         error=float(inversion.error[0]),
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than the system allows
+        return False
 
 
 def _stored(store: Store, row: FaceRow) -> QueryFace:

@@ -14,7 +14,7 @@ from index.feature import FeatureIndex
 from index.protocol import Ends, Hits
 from ingest.session import Session
 from query.faces import FaceReader, QueryFace, query_face
-from ris.errors import InputError, QueryError
+from ris.errors import InputError, MismatchError, QueryError
 
 
 @dataclass(frozen=True)
@@ -113,14 +113,14 @@ def search(
     for name, vector in vectors.items():
         if not vector.any():
             raise QueryError(f"{face.path} shows no {name!r}, so there is nothing to compare")
-    first = next(iter(indices.values()))
+    first_name, first = next(iter(indices.items()))
     allowed = None
     if where is not None:
         chosen = select_ids(store, where)
         if not chosen - {face.id}:
             raise QueryError(f"no face satisfies --where {where!r}")
         allowed = first.rows_of(chosen)
-    if len(indices) == 1:
+    if len(indices) == 1 and features[first_name] > 0:
         ends = _one(first, next(iter(vectors.values())), face.id, k, allowed)
     else:
         ends = _several(indices, vectors, features, face.id, k, allowed)
@@ -132,7 +132,8 @@ def _one(
     index: FeatureIndex, vector: np.ndarray, own: str | None, k: int, allowed: np.ndarray | None
 ) -> Ends:
     """Search in one index, without the query's own row."""
-    ends = index.vectors.search(vector[None], k + (own is not None), allowed=allowed)
+    wanted = min(k + (own is not None), index.vectors.rows)
+    ends = index.vectors.search(vector[None], wanted, allowed=allowed)
     row = -1 if own is None else index.row_of(own)
     near, far = (_drop(hits, row, k) for hits in ends)
     return Ends(near, far)
@@ -155,12 +156,13 @@ def _several(
     first = next(iter(indices.values()))
     total = np.zeros(len(first.ids), np.float32)
     common = np.ones(len(first.ids), bool) if allowed is None else allowed.copy()
-    norm = sum(abs(w) for w in weights.values())
+    largest = max(abs(w) for w in weights.values())  # first, so that the sum cannot overflow
+    norm = sum(abs(w / largest) for w in weights.values())
     for name, index in indices.items():
         rows = first.rows_in(index)
         common &= rows >= 0
         scores = index.vectors.all_scores(vectors[name])
-        total += np.float32(weights[name] / norm) * scores[rows]
+        total += np.float32(weights[name] / largest / norm) * scores[rows]
     if own is not None and (row := first.row_of(own)) >= 0:
         common[row] = False
     candidates = np.flatnonzero(common)
@@ -173,6 +175,8 @@ def _several(
 def _matches(store: Store, index: FeatureIndex, hits: Hits) -> list[Match]:
     ids = [index.ids[row].decode() for row in hits.rows[0]]
     paths = store.paths(ids)
+    if any(face not in paths for face in ids):
+        raise MismatchError("the store changed while it was searched: run the command again")
     return [
         Match(rank, face, store.resolve(paths[face]), float(score))
         for rank, (face, score) in enumerate(zip(ids, hits.scores[0], strict=True), 1)

@@ -45,7 +45,7 @@ def efficientnet_weights():
 @pytest.fixture(scope="session")
 def shared_faces():
     """Folder of real aligned faces that some checks use; skipped where it is not at hand."""
-    folder = SHARED / "faces" / "celebahq512" / "images" / "images"
+    folder = SHARED / "faces" / "celebahq512" / "images"
     if not folder.is_dir():
         pytest.skip("no real face photos beside the checkout (../shared/faces)")
     return folder
