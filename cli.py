@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -124,6 +124,17 @@ def _open(store: Path | None) -> Store:
     return Store.open(store)
 
 
+def _build_missing(store: Store, features: Iterable[str]) -> None:
+    """Indexes features that were never indexed, with the defaults, and says so."""
+    from index.build import build_indices
+    from index.feature import is_indexed
+
+    missing = [name for name in features if not is_indexed(store, name)]
+    if missing:
+        print(f"ris: no index for {', '.join(missing)} yet, building it", file=sys.stderr)
+        build_indices(store, missing)
+
+
 def _shown(path: Path) -> str:
     """A path relative to the working directory where it lies below it."""
     here = Path.cwd()
@@ -239,11 +250,11 @@ def ingest(
 
     Example: ris ingest celebahq/ --metadata labels.csv
     """
-    from data.store import FOLDER
+    from data.store import FOLDER, Store
     from ingest.collection import ingest_collection
     from ingest.session import CATALOGUE_FILE, Session
 
-    target = store or Path(FOLDER)
+    target = store or Store.nearest() or Path(FOLDER)
     own = target / CATALOGUE_FILE
     session = Session(
         catalogue_path=catalog or (own if own.exists() else None),
@@ -361,7 +372,10 @@ def query(
     """
     from query.search import parse_features, search
 
-    found = search(_open(store), face, parse_features(feature), k=k, where=where)
+    opened = _open(store)
+    features = parse_features(feature)
+    _build_missing(opened, features)
+    found = search(opened, face, features, k=k, where=where)
     if out:
         from query.sheet import contact_sheet, save_picture
 

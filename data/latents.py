@@ -126,6 +126,8 @@ class _ParquetCodes:
         group = int(np.searchsorted(self._starts, index, side="right")) - 1
         if group != self._held:
             column = self._file.read_row_group(group, ["w"])["w"].combine_chunks()
+            if column.null_count or column.flatten().null_count:
+                raise InputError(f"{self._path}: column w has missing values")
             self._group = column.flatten().to_numpy().reshape(len(column), -1)
             self._held = group
         code = self._group[index - self._starts[group]]

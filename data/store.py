@@ -71,16 +71,20 @@ class Store:
         Raises:
             StoreError: there is none.
         """
-        if folder is not None:
-            return cls(Path(folder).absolute())
+        found = Path(folder).absolute() if folder is not None else cls.nearest()
+        if found is None:
+            raise StoreError(
+                f"no store ({FOLDER}/) in {Path.cwd()} or above it: run `ris ingest FOLDER` "
+                "first, or name one with --store"
+            )
+        return cls(found)
+
+    @staticmethod
+    def nearest() -> Path | None:
+        """The nearest ``.ris`` that is a store, from the working directory upward."""
         here = Path.cwd()
-        for parent in (here, *here.parents):
-            if (parent / FOLDER / FILE).is_file():
-                return cls(parent / FOLDER)
-        raise StoreError(
-            f"no store ({FOLDER}/) in {here} or above it: run `ris ingest FOLDER` first, "
-            "or name one with --store"
-        )
+        candidates = (parent / FOLDER for parent in (here, *here.parents))
+        return next((c for c in candidates if (c / FILE).is_file()), None)
 
     @classmethod
     def create(cls, folder: str | Path, settings: StoreSettings) -> Store:

@@ -11,9 +11,9 @@ from data.manifest import StoreSettings
 from data.statistics import style_statistics
 from data.store import Store
 from index.directory import open_index
-from index.meta import IndexMeta
+from index.meta import IndexMeta, read_meta
 from index.protocol import VectorIndex
-from ris.errors import InputError, MismatchError, StoreError
+from ris.errors import IndexMissingError, InputError, MismatchError, StoreError
 from ris.masks import MaskOptions, features_of
 from ris.normaliser import Normaliser
 
@@ -34,6 +34,21 @@ def check_feature(settings: StoreSettings, feature: str) -> None:
     known = features_of(settings.classes)
     if feature not in known:
         raise InputError(f"unknown feature {feature!r}; known: {', '.join(known)}")
+
+
+def is_indexed(store: Store, feature: str) -> bool:
+    """Whether there is an index of the feature, current or not.
+
+    Raises:
+        InputError: the store's catalogue has no such feature.
+        StoreError: there is one, but it is damaged.
+    """
+    check_feature(store.settings, feature)
+    try:
+        read_meta(index_folder(store, feature))
+    except IndexMissingError:
+        return False
+    return True
 
 
 class FeatureIndex:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from data.store import Store
 from ingest.pipeline import IngestReport, ingest
 from ingest.session import CATALOGUE_FILE, Session
 from ingest.sources import find_photos
+from ris.errors import InputError
 
 
 @dataclass
@@ -51,7 +53,8 @@ def ingest_collection(
         argument: see `ingest.sources.find_photos`.
         folder: the store's folder.
         session: generator, catalogue and options.
-        latents: file of codes; by default ``latents.parquet`` in the photos' folder, if there.
+        latents: file of codes; by default ``latents.parquet`` in the folder, or beside the
+            first photo, if there.
         metadata: CSV or Parquet table joined by file name.
         prune: remove faces of that folder whose photo is gone.
         progress: called with photos done and photos in all.
@@ -59,6 +62,8 @@ def ingest_collection(
     Raises:
         RisError: see `ingest.pipeline.ingest`, `Store.create` and `join_metadata`.
     """
+    if prune and not Path(argument).expanduser().is_dir():
+        raise InputError("--prune goes with a folder: it removes what is gone from there")
     total = sum(1 for _ in find_photos(argument))
     codes = _latents(argument, latents)
     embedder = session.embedder()
@@ -66,7 +71,7 @@ def ingest_collection(
     if session.catalogue_path is not None and session.catalogue_path.parent != store.folder:
         with replacing(store.folder / CATALOGUE_FILE) as temporary:
             shutil.copyfile(session.catalogue_path, temporary)
-    pruned = _prune(store, Path(argument)) if prune else 0
+    pruned = _prune(store, Path(argument).expanduser()) if prune else 0
     report = ingest(
         store,
         find_photos(argument),
@@ -83,13 +88,15 @@ def ingest_collection(
 def _latents(argument: str, given: Path | None) -> Latents | None:
     if given is not None:
         return read_latents(given)
-    beside = Path(argument).expanduser() / SIDECAR
+    path = Path(argument).expanduser()
+    folder = path if path.is_dir() else next(find_photos(argument)).parent
+    beside = folder / SIDECAR
     return read_latents(beside) if beside.is_file() else None
 
 
 def _prune(store: Store, folder: Path) -> int:
     """Removes the rows of photos below `folder` that no longer exist."""
-    folder = folder.expanduser().absolute()
+    folder = Path(os.path.abspath(folder))
     gone = []
     for batch in store.batches(["id", "path"]):
         for face, path in zip(*batch.to_pydict().values(), strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from data.failures import Failure, update_failures
+from data.failures import Failure, read_failures, update_failures
 from data.latents import Latents
 from data.shards import FaceRow
 from data.statistics import style_statistics
@@ -69,7 +70,10 @@ class _CodeTable:
     def __init__(self, latents: Latents | None, total: int) -> None:
         self._codes = latents.codes if latents else ()
         self._hashes = {sha: i for i, sha in enumerate((latents and latents.hashes) or ())}
-        self._names = {name: i for i, name in enumerate((latents and latents.files) or ())}
+        names = (latents and latents.files) or []
+        self._names = {name: i for i, name in enumerate(names)}
+        if not self._hashes and len(self._names) < len(names):
+            raise InputError("the latents file names a photo twice")
         self._in_order = latents is not None and not self._hashes and not self._names
         if self._in_order and len(self._codes) != total:
             raise InputError(
@@ -130,11 +134,24 @@ def ingest(
     run.flush()
     if progress:
         progress(total)
-    update_failures(store, run.report.failures, run.stored)
+    run.drop_replaced()
+    gone = [path for path in run.failed_before if not store.resolve(path).exists()]
+    update_failures(store, run.report.failures, [*run.cured, *gone])
     store.compact()
     style_statistics(store)
     run.report.seconds = time.monotonic() - begin
     return run.report
+
+
+def _check_name(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as e:
+        raise ImageError("read", "the file's name is not UTF-8") from e
+
+
+def _printable(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 class _Run:
@@ -152,7 +169,10 @@ class _Run:
         self.codes = codes
         self.report = IngestReport()
         self.pending: dict[str, _Candidate] = {}
-        self.stored: list[str] = []
+        self.cured: list[str] = []
+        self.now_at: dict[str, str] = {}
+        """Id of the face at each path of a moved or copied photo."""
+        self.failed_before = {f.path for f in read_failures(store)}
         self._make_inverter = make_inverter
         self._known = store.known()
         self._full = GIVEN_BATCH
@@ -164,9 +184,10 @@ class _Run:
     def take(self, number: int, path: Path) -> None:
         """Looks at one photo; flushes when enough are waiting."""
         try:
+            _check_name(path)
             candidate = self._examine(number, path)
         except ImageError as e:
-            self._fail(self.store.relative(path), e)
+            self._fail(_printable(self.store.relative(path)), e)
             return
         if candidate is None or candidate.file.face_id in self.pending:
             self.report.skipped += 1
@@ -184,11 +205,41 @@ class _Run:
             return None
         file = hash_photo(path)
         if self._known.has_id(file.face_id):
+            self._follow(file, relative)
             return None
         code = self.codes.find(number, file)
         photo = decode_aligned(path, PHOTO_SIZE if code is None else CHECK_SIZE)
         pixels = photo.pixels if code is None else None
         return _Candidate(file, relative, photo.width, photo.height, code, pixels)
+
+    def _follow(self, file: PhotoFile, relative: str) -> None:
+        """A photo whose bytes are in the store, under this or another name.
+
+        If the file that the row names is no longer that photo, the photo was moved, renamed or
+        touched: the row follows it. Otherwise it is a copy.
+        """
+        row = self.store.face(file.face_id)
+        recorded = (row.file_size, row.file_mtime_ns)
+        try:
+            moved = stat_photo(self.store.resolve(row.path)) != recorded
+        except ImageError:
+            moved = True
+        if moved:
+            row.path, row.file_size, row.file_mtime_ns = relative, file.size, file.mtime_ns
+            self.store.relocate(row)
+            self._known = self.store.known()
+        self.now_at[relative] = row.id
+
+    def drop_replaced(self) -> None:
+        """Removes faces whose photo was overwritten by one that was in the store already."""
+        replaced = [
+            face
+            for path, current in self.now_at.items()
+            for face in self.store.ids_at(path)
+            if face != current
+        ]
+        if replaced:
+            self.store.remove(replaced)
 
     def flush(self) -> None:
         """Embeds and commits what is waiting."""
@@ -203,7 +254,7 @@ class _Run:
                 self._fail(candidate.path, e)
         if rows:
             self.report.ingested += self.store.append(rows)
-            self.stored += [row.path for row in rows]
+            self.cured += [row.path for row in rows if row.path in self.failed_before]
         if len(self.store.manifest().shards) >= MANY_SMALL:
             self.store.compact(least=MANY_SMALL)
         self._known = self.store.known()
