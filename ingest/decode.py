@@ -17,7 +17,7 @@ MAX_PIXELS = 128_000_000
 """Larger pictures are refused before they are decoded; they would need gigabytes."""
 PHOTO_SIZE = 256
 """Pixels at which faces are given to an inverter."""
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "MPO")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
 """What is decoded; others, such as EPS, would start foreign programs."""
 MIN_SIDE = 32
 """Pixels; a smaller picture shows no features."""

@@ -268,3 +268,70 @@ def test_sampling_is_reproducible_and_resumes(tmp_path, generator):
 def test_sampling_refuses_what_it_cannot_do(tmp_path, generator, wrong):
     with pytest.raises(InputError):
         sample(tmp_path / "x", generator, **wrong)
+
+
+# -- moved, renamed and oddly named photos ----------------------------------------------------
+
+
+def test_rows_follow_photos_that_change_names(work, session):
+    run(work, session)
+    photos = work / "photos"
+    first, second = photos / "seed000100.jpg", photos / "seed000101.jpg"
+    before = {face: path for face, (path, _, _) in rows(Store.open(work / ".ris")).items()}
+    first.rename(photos / "x.jpg")
+    second.rename(first)
+    (photos / "x.jpg").rename(second)
+    (photos / "seed000102.jpg").rename(photos / "renamed.jpg")
+    done = run(work, session)
+    assert (done.report.ingested, done.faces) == (0, 6)
+    after = {face: path for face, (path, _, _) in rows(done.store).items()}
+    swap = {
+        "photos/seed000100.jpg": "photos/seed000101.jpg",
+        "photos/seed000101.jpg": "photos/seed000100.jpg",
+        "photos/seed000102.jpg": "photos/renamed.jpg",
+    }
+    assert after == {face: swap.get(path, path) for face, path in before.items()}
+    assert run(work, session).report.skipped == 6
+
+
+def test_a_photo_overwritten_by_a_copy_of_another_loses_its_row(work, session):
+    run(work, session)
+    photos = work / "photos"
+    shutil.copy(photos / "seed000103.jpg", photos / "seed000104.jpg")
+    done = run(work, session)
+    paths = sorted(path for path, _, _ in rows(done.store).values())
+    assert done.faces == 5
+    assert "photos/seed000104.jpg" not in paths
+
+
+def test_odd_file_names(work, session):
+    photos = work / "photos"
+    (photos / "seed000100.jpg").rename(photos / 'it\'s "one"\n*.jpg')
+    try:
+        shutil.copy(photos / "seed000101.jpg", os.fsencode(str(photos)) + b"/\xff\xfe.jpg")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    done = run(work, session)
+    assert (done.report.ingested, done.report.failed) == (6, 1)
+    (failure,) = done.report.failures
+    assert failure.reason == "the file's name is not UTF-8"
+    assert failure.path == "photos/\\xff\\xfe.jpg"
+    assert any("*.jpg" in path for path, _, _ in rows(done.store).values())
+
+
+def test_options_that_cannot_be_used_leave_no_store(work, session):
+    from dataclasses import replace
+
+    wrong = replace(session, max_resolution=3)
+    wrong.generator, wrong.catalogue = session.generator, session.catalogue
+    with pytest.raises(InputError, match="--max-resolution 3: no style layer is at most 3 px"):
+        run(work, wrong)
+    assert not (work / ".ris").exists()
+    with pytest.raises(InputError, match="--prune goes with a folder"):
+        run(work, session, "photos/seed000100.jpg", prune=True)
+
+
+def test_latents_are_found_beside_a_single_photo(work, session):
+    done = run(work, session, "photos/seed000100.jpg")
+    assert done.report.ingested == 1
+    assert done.store.face(next(iter(rows(done.store)))).inverter == "given"

@@ -245,3 +245,21 @@ def test_sheet_survives_a_photo_that_is_gone(filled, tmp_path):
     assert np.array_equal(pixels[y : y + TILE, x : x + TILE], photo)
     beside = pixels[y : y + TILE, x + TILE + GAP : x + 2 * TILE + GAP]
     assert (beside == 235).mean() > 0.9
+
+
+def test_a_negative_weight_alone_turns_the_ranking_round(filled):
+    face = oracle(filled, "eyes")[0][0]
+    plus = search(filled, face, {"eyes": 1.0}, k=59)
+    minus = search(filled, face, {"eyes": -2.0}, k=59)
+    assert [m.id for m in minus.nearest] == [m.id for m in plus.furthest]
+    assert minus.nearest[0].score == pytest.approx(-plus.furthest[0].score, abs=1e-5)
+    huge = search(filled, face, {"eyes": 1e308, "mouth": 1e308}, k=3)
+    assert abs(huge.nearest[0].score) > 0.05
+
+
+def test_absurd_arguments(filled):
+    face = oracle(filled, "eyes")[0][0]
+    assert len(search(filled, face, {"eyes": 1.0}, k=10**11).nearest) == 59
+    for argument in ("x" * 5000, "", "  "):
+        with pytest.raises((QueryError, InputError)):
+            search(filled, argument, {"eyes": 1.0})

@@ -336,3 +336,73 @@ def test_what_a_killed_run_left_does_not_stand_in_the_way(tmp_path):
     store.compact()
     assert not left.exists()
     assert sorted(content(store)) == ["face0000"]
+
+
+def test_sql_cannot_write_and_takes_one_statement(store, tmp_path):
+    store.append([row(1)])
+    manifest = (store.folder / "manifest.json").read_bytes()
+    target = store.folder / "manifest.json"
+    with pytest.raises(QueryError):
+        run_sql(store, f"copy (select 1 as a) to '{target}' (format csv)")
+    with pytest.raises(QueryError, match="one SQL statement"):
+        select_ids(store, f"true); copy (select 1 a) to '{target}'; select id from faces where (1")
+    for empty in ("", ";", "drop view faces; select 1"):
+        with pytest.raises(QueryError, match="one SQL statement"):
+            run_sql(store, empty)
+    with pytest.raises(QueryError, match="the condition is empty"):
+        select_ids(store, " ")
+    assert target.read_bytes() == manifest
+
+
+def test_a_store_in_an_oddly_named_folder(tmp_path):
+    folder = tmp_path / "it's a*b [c]" / ".ris"
+    store = Store.create(folder, SETTINGS)
+    store.append([row(1)])
+    assert select_ids(store, "width = 100") == {"face0001"}
+
+
+def test_readers_outlive_a_merge(store):
+    """Whatever a writer does between reading the manifest and the shards, readers answer."""
+    for i in range(4):
+        store.append([row(i)])
+    reader = Store.open(store.folder)
+    read = reader._id_batches
+    merged = []
+
+    def late(columns, manifest):
+        if not merged:
+            store.compact()
+            merged.append(True)
+        return read(columns, manifest)
+
+    reader._id_batches = late
+    assert reader.paths(["face0002"]) == {"face0002": "photos/0002.jpg"}
+    assert merged
+    iterator = Store.open(store.folder).batches(["id"])
+    store.append([row(9)])
+    store.remove(["face0009"])
+    assert sum(len(b) for b in iterator) == 4
+    stale = store.manifest()
+    store.append([row(10)])
+    store.compact()
+    with pytest.raises(StoreError, match="changed while it was read: run the command again"):
+        list(store.batches(["id"], stale))
+
+
+def test_column_names_of_metadata_have_no_case_and_may_be_odd(store, tmp_path):
+    store.append([row(1), row(2)])
+    table = tmp_path / "labels.csv"
+    table.write_text('name,file,Smile,"a""b",ID,Width\nAnn,0001.jpg,1,2,3,4\n')
+    assert join_metadata(store, table) == (1, 1)
+    table.write_text('file,smile,"a""b"\n0001.jpg,7,8\n')
+    assert join_metadata(store, table) == (1, 1)
+    columns, rows = run_sql(store, "select * from faces where id = 'face0001'")
+    found = dict(zip(columns, rows[0], strict=True))
+    assert {found[c] for c in ("name", "Smile", 'a"b', "user_ID", "user_Width")} == {
+        "Ann",
+        7,
+        8,
+        3,
+        4,
+    }
+    assert len({c.lower() for c in columns}) == len(columns)
