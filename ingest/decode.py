@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from data.hashing import file_sha256
 from ris.errors import ImageError
 
 MAX_PIXELS = 128_000_000
@@ -69,14 +69,11 @@ def hash_photo(path: Path) -> PhotoFile:
     size, mtime_ns = stat_photo(path)
     if size == 0:
         raise ImageError("read", "the file is empty")
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as f:
-            while block := f.read(1 << 20):
-                digest.update(block)
+        sha256 = file_sha256(path)
     except OSError as e:
         raise ImageError("read", e.strerror or str(e)) from e
-    return PhotoFile(path, size, mtime_ns, digest.hexdigest())
+    return PhotoFile(path, size, mtime_ns, sha256)
 
 
 def decode_aligned(path: Path, size: int = PHOTO_SIZE) -> Photo:

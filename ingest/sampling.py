@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from PIL import Image
 
 from data.durable import disk_error, replacing
+from data.hashing import file_sha256
 from data.latents import SIDECAR, read_latents, write_latents
 from ris.errors import InputError
 from ris.generators.protocol import Generator
@@ -131,7 +131,7 @@ class _Sidecar:
         return np.allclose(self._codes[name][0], w.cpu().numpy(), atol=1e-4)
 
     def put(self, name: str, w: torch.Tensor) -> None:
-        sha = hashlib.sha256((self._folder / name).read_bytes()).hexdigest()
+        sha = file_sha256(self._folder / name)
         self._codes[name] = (w.cpu().numpy(), sha)
 
     def write(self) -> None:

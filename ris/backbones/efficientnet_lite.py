@@ -17,6 +17,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from ris.weights import check_shapes
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -121,7 +123,7 @@ class EfficientNetLite(torch.nn.Module):
         self._body = _blocks(self.config)
         last = self.config.stages[-1].out
         self._head = _Conv("_conv_head", "_bn1", self.config.head, last, 1)
-        self._check(weights)
+        check_shapes(weights, self.expected_shapes())
         for conv in self._convs():
             weight, bias = _fold(weights, conv, self.config.bn_epsilon)
             self.register_buffer(_key(conv.conv, "weight"), weight)
@@ -153,16 +155,6 @@ class EfficientNetLite(torch.nn.Module):
         shapes["_fc.weight"] = (self.config.classes, self.config.head)
         shapes["_fc.bias"] = (self.config.classes,)
         return shapes
-
-    def _check(self, weights: Mapping[str, torch.Tensor]) -> None:
-        expected = self.expected_shapes()
-        for name, shape in expected.items():
-            if name not in weights:
-                raise ValueError(f"the weights lack {name} {shape}")
-            if tuple(weights[name].shape) != shape:
-                raise ValueError(f"{name} is {tuple(weights[name].shape)}, expected {shape}")
-        if extra := sorted(set(weights) - set(expected)):
-            raise ValueError(f"unknown tensor {extra[0]} in the weights")
 
     def _apply_conv(self, conv: _Conv, x: torch.Tensor) -> torch.Tensor:
         h = _same_pad(x.shape[-2], conv.kernel, conv.stride)

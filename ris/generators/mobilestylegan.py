@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 from ris.generators.protocol import Activation
 from ris.layout import StyleLayer, StyleLayout
+from ris.weights import check_shapes
 
 SLOPE = 0.2  # of every LeakyReLU
 MAPPING_LAYERS = 8
@@ -93,7 +94,7 @@ class MobileStyleGAN(torch.nn.Module):
         self.layout = self.config.layout()
         self.latent_size = self.config.latent
         self.image_size = self.config.image_size
-        self._check(weights)
+        check_shapes(weights, self.expected_shapes())
         for name, tensor in weights.items():
             self.register_buffer(_key(name), tensor.detach().float().contiguous())
         self._scale = {  # equalised learning rate of convolutions, applied to their input
@@ -123,16 +124,6 @@ class MobileStyleGAN(torch.nn.Module):
                 shapes |= {f"{n}.weight": (out, c, k, k), f"{n}.bias": (out,)}
                 shapes[f"{n}.noise"] = (1, 1, r, r)
         return shapes
-
-    def _check(self, weights: Mapping[str, torch.Tensor]) -> None:
-        expected = self.expected_shapes()
-        for name, shape in expected.items():
-            if name not in weights:
-                raise ValueError(f"the weights lack {name} {shape}")
-            if tuple(weights[name].shape) != shape:
-                raise ValueError(f"{name} is {tuple(weights[name].shape)}, expected {shape}")
-        if extra := sorted(set(weights) - set(expected)):
-            raise ValueError(f"unknown tensor {extra[0]} in the weights")
 
     def _get(self, name: str) -> torch.Tensor:
         return self._buffers[_key(name)]  # type: ignore[return-value]
