@@ -10,6 +10,7 @@ FAISS is imported when an index is built or loaded, never by importing this modu
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from index import kinds
-from index.exact import SLACK, ExactIndex, all_scores, empty_ends, settle
+from index.exact import SLACK, TIE, ExactIndex, all_scores, empty_ends, settle
 from index.projection import Projection
 from index.protocol import Ends, Hits, check_filter, unit_rows
 from index.vectors import Vectors
@@ -108,10 +109,17 @@ class FlatIndex:
         selector, _bitmap = selection(allowed)
         options = load_faiss().SearchParameters(sel=selector)
         both = np.concatenate((queries, -queries))
-        found = self._index.search(both, count, params=options)[1]
+        scores, found = self._index.search(both, count, params=options)
         for i, query in enumerate(queries):
             for hits, rows in zip(ends, (found[i], found[len(queries) + i]), strict=True):
                 settle(self.vectors, query, rows[rows >= 0], hits, i, hits is ends.furthest)
+        # Where even the spare candidates tie with the k-th, equal rows of lower number may be
+        # missing: FAISS does not say which of them it returns.
+        tied = (scores[:, k - 1] - scores[:, -1] < TIE).reshape(2, -1).any(axis=0)
+        if tied.any():
+            again = self._exact.search(queries[tied], k, allowed=allowed)
+            for hits, full in zip(ends, again, strict=True):
+                _overwrite(hits, tied, full)
         return ends
 
     def all_scores(self, query: np.ndarray) -> np.ndarray:
@@ -198,9 +206,10 @@ class ApproximateIndex:
         wanted = min(k, self.rows if allowed is None else int(allowed.sum()))
         projected = self.projection(queries)
         selector, _bitmap = selection(allowed)
+        wanted_share = 1.0 if allowed is None else float(allowed.mean())
         short = np.zeros(len(queries), bool)
         for hits, sign, effort, count in zip(ends, (1, -1), self._both(), counts, strict=True):
-            options = self._options(effort, count, selector)
+            options = self._options(effort, count, selector, wanted_share)
             asked = _as_questions(self.kind, sign * projected)
             found = self._index.search(asked, count, params=options)[1]
             for i, (query, padded) in enumerate(zip(queries, found, strict=True)):
@@ -220,10 +229,12 @@ class ApproximateIndex:
     def _both(self) -> tuple[Effort, Effort]:
         return self.efforts.nearest, self.efforts.furthest
 
-    def _options(self, effort: Effort, count: int, selector: Any) -> Any:
+    def _options(self, effort: Effort, count: int, selector: Any, share: float) -> Any:
         faiss = load_faiss()
         if self.kind == "hnsw":
-            return faiss.SearchParametersHNSW(sel=selector, efSearch=max(effort.width, count))
+            # of what the walk meets only the allowed share counts, so it has to be wider
+            width = math.ceil(max(effort.width, count) / share)
+            return faiss.SearchParametersHNSW(sel=selector, efSearch=width)
         return faiss.SearchParametersIVF(sel=selector, nprobe=effort.width)
 
 

@@ -14,6 +14,7 @@ from index.vectors import Vectors
 
 STRIDE = 16384  # rows between two updates of the running top k
 QUERIES = 128  # scanned together; bounds the score buffer to QUERIES x STRIDE float32
+TIE = 1e-6  # products of equal rows in float32 differ by less
 SLACK = 16  # rows kept beyond k: float32 products order near-ties less finely than final scores
 
 
@@ -36,11 +37,20 @@ class ExactIndex:
         ends = empty_ends(len(queries), k)
         for start in range(0, len(queries), QUERIES):
             part = slice(start, start + QUERIES)
-            near, far = self._scan(queries[part], k + SLACK, rows)
-            for i, query in enumerate(queries[part], start):
-                settle(self.vectors, query, near[i - start], ends.nearest, i, False)
-                settle(self.vectors, query, far[i - start], ends.furthest, i, True)
+            tops = self._scan(queries[part], k + SLACK, rows)
+            for hits, end in zip(ends, tops, strict=True):
+                for i, (query, top) in enumerate(zip(queries[part], end, strict=True), start):
+                    found = self._tied(query, top, k, rows) if top.is_tied(k) else top.rows
+                    settle(self.vectors, query, found, hits, i, hits is ends.furthest)
         return ends
+
+    def _tied(self, query: np.ndarray, top: _Top, k: int, rows: np.ndarray | None) -> np.ndarray:
+        """All rows that are as good as the k-th, where those kept are not enough to tell."""
+        if rows is None:
+            rows = np.arange(self.rows)
+        products = self.vectors.products_of(query[None], rows)[0] * top.sign
+        found: np.ndarray = rows[products > top.scores[k - 1] - TIE]
+        return found
 
     def all_scores(self, query: np.ndarray) -> np.ndarray:
         """(N,) cosine with every row; see the protocol."""
@@ -48,10 +58,10 @@ class ExactIndex:
 
     def _scan(
         self, queries: np.ndarray, keep: int, rows: np.ndarray | None
-    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Row numbers of each query's `keep` highest and lowest products, unsorted."""
+    ) -> tuple[list[_Top], list[_Top]]:
+        """Each query's `keep` highest and lowest products."""
         count = self.rows if rows is None else len(rows)
-        tops = [[_Top(keep, sign) for _ in queries] for sign in (1.0, -1.0)]
+        high, low = ([_Top(keep, sign) for _ in queries] for sign in (1.0, -1.0))
         for start in range(0, count, STRIDE):
             stop = min(start + STRIDE, count)
             if rows is None:
@@ -60,11 +70,10 @@ class ExactIndex:
             else:
                 numbers = rows[start:stop]
                 products = self.vectors.products_of(queries, numbers)
-            for end in tops:
+            for end in (high, low):
                 for top, scores in zip(end, products, strict=True):
                     top.add(numbers, scores)
-        near, far = ([top.rows for top in end] for end in tops)
-        return near, far
+        return high, low
 
 
 class _Top:
@@ -74,6 +83,11 @@ class _Top:
         self.keep, self.sign = keep, np.float32(sign)
         self.rows = np.empty(0, np.int64)
         self.scores = np.empty(0, np.float32)
+
+    def is_tied(self, k: int) -> bool:
+        """Whether rows that were not kept may be as good as the k-th."""
+        full = len(self.rows) == self.keep
+        return full and bool(self.scores[k - 1] - self.scores[-1] < TIE)
 
     def add(self, rows: np.ndarray, scores: np.ndarray) -> None:
         scores = scores * self.sign

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -65,8 +66,8 @@ def query_face(store: Store, argument: str, reader: FaceReader) -> QueryFace:
     if not argument.strip():
         raise InputError("a query takes one photo or a face id")
     path = Path(argument).expanduser()
-    if not _is_file(path):
-        if path.is_dir():
+    if not os.path.isfile(path):  # unlike Path's, these take names longer than the system's
+        if os.path.isdir(path):
             raise InputError(f"{argument} is a folder: a query takes one photo or a face id")
         if path.suffix or len(path.parts) > 1:
             raise QueryError(f"no photo {argument}")
@@ -94,13 +95,6 @@ def query_face(store: Store, argument: str, reader: FaceReader) -> QueryFace:
         w=face.w.numpy(),
         error=float(inversion.error[0]),
     )
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name longer than the system allows
-        return False
 
 
 def _stored(store: Store, row: FaceRow) -> QueryFace:

@@ -355,3 +355,14 @@ def test_damage_is_named_with_the_way_out(tmp_path, damage, message):
     write_index(folder, random_rows(4, 8))  # and that way works
     assert read_meta(folder).rows == 4
     assert open_index(folder).index.rows == 4
+
+
+def test_hundreds_of_equal_rows_come_in_row_order(tmp_path):
+    """More ties than the scan keeps candidates, whatever order float32 products give them."""
+    rows = random_rows(400, 4608)
+    rows[100:] = rows[0]
+    write_index(tmp_path / "eyes", rows)
+    ends = open_index(tmp_path / "eyes").index.search(rows[:1], 10)
+    assert ends.nearest.rows[0].tolist() == [0, *range(100, 109)]
+    ends = open_index(tmp_path / "eyes").index.search(-rows[:1], 10)
+    assert ends.furthest.rows[0].tolist() == [0, *range(100, 109)]
