@@ -277,23 +277,14 @@ class Store:
                 return 0
             replaced = {row.path for row in fresh}
             touched = {f for path in replaced for f in known.shards_with_path(path)}
-            kept = [s for s in manifest.shards if s.file not in touched]
-            old = [s for s in manifest.shards if s.file in touched]
-            content = itertools.chain(
-                self._without(old, "path", replaced), [shards.to_table(fresh, self.settings)]
-            )
-            self._commit(manifest, kept, [content])
+            self._replace(manifest, touched, "path", replaced, fresh)
             return len(fresh)
 
     def relocate(self, row: FaceRow) -> None:
         """Gives the stored face of `row.id` the path, size and time of `row`."""
         with self.locked() as manifest:
             touched = set(self.known().shards_with_id(row.id))
-            kept = [s for s in manifest.shards if s.file not in touched]
-            old = [s for s in manifest.shards if s.file in touched]
-            table = shards.to_table([row], self.settings)
-            content = itertools.chain(self._without(old, "id", {row.id}), [table])
-            self._commit(manifest, kept, [content])
+            self._replace(manifest, touched, "id", {row.id}, [row])
 
     def ids_at(self, path: str) -> list[str]:
         """Ids of the faces whose photo is recorded at a path."""
@@ -315,8 +306,7 @@ class Store:
             known = self.known()
             touched = {f for face in wanted for f in known.shards_with_id(face)}
             before = manifest.rows
-            kept = [s for s in manifest.shards if s.file not in touched]
-            old = [s for s in manifest.shards if s.file in touched]
+            kept, old = _split(manifest, touched)
             if old:
                 self._commit(manifest, kept, [self._without([s], "id", wanted) for s in old])
             return before - self.manifest().rows
@@ -335,6 +325,20 @@ class Store:
                     groups.append([])
                 groups[-1].append(shard)
             self._commit(manifest, kept, [self._without(g, "id", set()) for g in groups])
+
+    def _replace(
+        self,
+        manifest: Manifest,
+        touched: set[str],
+        column: str,
+        values: set[str],
+        fresh: Sequence[FaceRow],
+    ) -> None:
+        """Commits the shards `touched` as one, without some rows and with fresh ones."""
+        kept, old = _split(manifest, touched)
+        table = shards.to_table(fresh, self.settings)
+        content = itertools.chain(self._without(old, column, values), [table])
+        self._commit(manifest, kept, [content])
 
     def _without(self, old: list[Shard], column: str, values: set[str]) -> Iterator[pa.Table]:
         """The rows of some shards, without those that have one of the values in a column."""
@@ -374,6 +378,12 @@ class Store:
         dataclasses.replace(manifest, shards=(*kept, *fresh), next_shard=number).write(self.folder)
         for shard in set(manifest.shards) - set(kept):
             (faces / shard.file).unlink(missing_ok=True)
+
+
+def _split(manifest: Manifest, touched: set[str]) -> tuple[list[Shard], list[Shard]]:
+    """The shards that stay and those whose file is in `touched`."""
+    kept = [s for s in manifest.shards if s.file not in touched]
+    return kept, [s for s in manifest.shards if s.file in touched]
 
 
 _OWN = {"faces", "index", "lock", "stats.parquet", "failures.parquet", "metadata.parquet"}

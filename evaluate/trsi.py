@@ -122,8 +122,9 @@ def evaluate_trsi(
         start += len(batch)
     mean = average.mean()[None]
 
-    def vectors(batch: pa.RecordBatch, feature: str, mask: MaskKind, method: str) -> torch.Tensor:
-        sigma, scores = row_tensors(batch, store.settings)
+    def vectors(
+        sigma: torch.Tensor, scores: torch.Tensor, feature: str, mask: MaskKind, method: str
+    ) -> torch.Tensor:
         return represent(
             sigma,
             scores if method == "per-image" else mean,
@@ -135,15 +136,20 @@ def evaluate_trsi(
         )
 
     keys = [(mask, method, f) for mask in MASKS for method in METHODS for f in FEATURES]
+    asked = [row_tensors(batch, store.settings) for batch in drawn]
     tops = {
-        (mask, method, f): RunningTop(torch.cat([vectors(b, f, mask, method) for b in drawn]), k)
+        (mask, method, f): RunningTop(
+            torch.cat([vectors(*rows, f, mask, method) for rows in asked]), k
+        )
         for mask, method, f in keys
     }
+    del asked, drawn  # the queries' scores are large and no longer needed
     own = torch.from_numpy(chosen)
     start = 0
     for batch in store.batches(["sigma", "scores"], manifest):
+        rows = row_tensors(batch, store.settings)
         for mask, method, f in keys:
-            tops[mask, method, f].add(start, vectors(batch, f, mask, method), own)
+            tops[mask, method, f].add(start, vectors(*rows, f, mask, method), own)
         start += len(batch)
         if progress:
             progress(start, total)

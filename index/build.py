@@ -42,20 +42,6 @@ def parse_bytes(text: str) -> int:
     return int(float(match[1]) * _UNITS[unit])
 
 
-def represent_batch(
-    batch: pa.RecordBatch,
-    settings: StoreSettings,
-    feature: str,
-    options: MaskOptions,
-    normaliser: Normaliser,
-) -> np.ndarray:
-    """(N, D) float32 masked vectors (Eq. 7) of rows with their sigma and scores columns."""
-    sigma, scores = row_tensors(batch, settings)
-    layout = settings.covered
-    v = represent(sigma, scores, layout, settings.classes, feature, options, normaliser)
-    return v.numpy()
-
-
 def row_tensors(
     batch: pa.RecordBatch, settings: StoreSettings
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -119,8 +105,17 @@ def build_indices(
         }
         for batch in store.batches(["id", "sigma", "scores"], manifest):
             ids = batch.column(batch.schema.get_field_index("id")).to_pylist()
+            sigma, scores = row_tensors(batch, settings)
             for feature, writer in writers.items():
-                vectors = represent_batch(batch, settings, feature, options, normaliser)
+                vectors = represent(
+                    sigma,
+                    scores,
+                    settings.covered,
+                    settings.classes,
+                    feature,
+                    options,
+                    normaliser,
+                ).numpy()
                 present = np.flatnonzero(np.abs(vectors).max(axis=1) > 0)
                 writer.append(vectors[present], [ids[i] for i in present])
             done += len(batch)

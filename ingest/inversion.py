@@ -60,8 +60,6 @@ class Inverter(Protocol):
     name: str
     fingerprint: str
     """Hash of everything that changes a code; stored with every face."""
-    input_size: int
-    """Pixels that the inverter looks at; larger photos are scaled down."""
     batch: int
     """Photos to give at once."""
 

@@ -46,11 +46,12 @@ def run(folder: Path, faces: int, session: Session) -> Path:
     stored = query_face(done.store, str(folder / "faces" / "seed000012.jpg"), session)
     portrait = query_face(done.store, str(asset_path(PORTRAIT)), session)
     print(f"    inversion of the photo: {time.monotonic() - begin:.0f} s", flush=True)
-    for name, face in (("rendered", stored), ("photo", portrait)):
-        for result in _searches(done.store, face):
+    found = {"rendered": _searches(done.store, stored), "photo": _searches(done.store, portrait)}
+    for name, results in found.items():
+        for result in results:
             save_picture(contact_sheet(result), folder / f"{name}-{result.label}.jpg")
     target = folder / "overview.jpg"
-    save_picture(overview(_searches(done.store, portrait)), target)
+    save_picture(overview(found["photo"]), target)
     return target
 
 
