@@ -7,6 +7,8 @@ import hashlib
 import numpy as np
 import pyarrow as pa
 
+ALL = "all"
+
 
 def key(*parts: object) -> np.uint64:
     """64-bit hash of a tuple; two of a million keys collide with probability 3e-8."""
@@ -15,12 +17,13 @@ def key(*parts: object) -> np.uint64:
 
 
 class KnownFaces:
-    """Hashes of ids, files and paths of all rows: 24 bytes a face.
+    """Hashes of ids, files and paths of all rows: 24 bytes a face, 40 for one of a photo whose
+    faces were all taken.
 
     Ids are looked up exactly at commit; here a hash serves to skip work early.
     """
 
-    COLUMNS = ("id", "path", "file_size", "file_mtime_ns")
+    COLUMNS = ("id", "path", "file_size", "file_mtime_ns", "selection")
 
     def __init__(self) -> None:
         self._shards: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
@@ -32,26 +35,31 @@ class KnownFaces:
     def add(self, shard: str, batches: list[pa.RecordBatch]) -> None:
         """Takes in one shard's rows (columns `COLUMNS`)."""
         rows = [r for batch in batches for r in batch.select(list(self.COLUMNS)).to_pylist()]
-        keys = (
-            [key(r["id"]) for r in rows],
-            [key(r["path"], r["file_size"], r["file_mtime_ns"]) for r in rows],
-            [key(r["path"]) for r in rows],
+        ids = [key(r["id"]) for r in rows]
+        files = [key(r["path"], r["file_size"], r["file_mtime_ns"]) for r in rows]
+        paths = [key(r["path"]) for r in rows]
+        complete = [r for r in rows if r["selection"] == ALL]
+        ids += [key(r["id"], ALL) for r in complete]
+        files += [key(r["path"], r["file_size"], r["file_mtime_ns"], ALL) for r in complete]
+        sorted_ids, sorted_files, sorted_paths = (
+            np.sort(np.array(keys, dtype=np.uint64)) for keys in (ids, files, paths)
         )
-        ids, files, paths = (np.sort(np.array(k, dtype=np.uint64)) for k in keys)
-        self._shards[shard] = (ids, files, paths)
+        self._shards[shard] = (sorted_ids, sorted_files, sorted_paths)
 
     def forget(self, shards: set[str]) -> None:
         """Drops shards that are no longer part of the store."""
         for shard in shards:
             del self._shards[shard]
 
-    def has_id(self, face: str) -> bool:
-        """Whether a face of that id is in the store."""
-        return bool(self._find(0, key(face)))
+    def has_id(self, face: str, selection: str = "largest") -> bool:
+        """Whether a face of that id is in the store, of a photo of which no fewer faces were
+        taken than `selection` says."""
+        return bool(self._find(0, key(face, ALL) if selection == ALL else key(face)))
 
-    def has_file(self, path: str, size: int, mtime_ns: int) -> bool:
-        """Whether the unchanged file has a row."""
-        return bool(self._find(1, key(path, size, mtime_ns)))
+    def has_file(self, path: str, size: int, mtime_ns: int, selection: str = "largest") -> bool:
+        """Whether the unchanged file has a row, likewise."""
+        parts = (path, size, mtime_ns)
+        return bool(self._find(1, key(*parts, ALL) if selection == ALL else key(*parts)))
 
     def shards_with_id(self, face: str) -> list[str]:
         """Shards that (very likely) hold a row of that id."""

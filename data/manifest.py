@@ -12,7 +12,7 @@ from data.durable import replacing
 from ris.errors import MismatchError, StoreError
 from ris.layout import StyleLayer, StyleLayout
 
-FORMAT = 1
+FORMAT = 2
 FILE = "manifest.json"
 
 
@@ -121,7 +121,8 @@ class Manifest:
             if raw["format"] != FORMAT:
                 raise StoreError(
                     f"{folder} has store format {raw['format']}, this version of ris reads "
-                    f"{FORMAT}: use the version of ris that made it"
+                    f"{FORMAT}: use the version of ris that made it, or ingest the photos anew "
+                    "into another store (--store)"
                 )
             settings = raw["settings"]
             settings["classes"] = tuple(settings["classes"])

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from data import shards
 from data.durable import replacing
 from data.store import Store
-from data.views import METADATA
+from data.views import METADATA, columns_of
 from ris.errors import InputError, StoreError
 
 FILE_COLUMNS = ("file", "filename", "file_name", "path", "image", "image_id", "name")
@@ -78,7 +78,8 @@ def join_metadata(store: Store, source: Path) -> tuple[int, int]:
 
 def _safe_names(store: Store, names: list[str], file_column: str) -> list[str]:
     """Names under which the columns of a table are kept, all different."""
-    taken = {"_file", *(f.name.lower() for f in shards.schema(store.settings))}
+    taken = {"_file", *(n.lower() for n in shards.schema(store.settings).names)}
+    taken |= {n.lower() for n in columns_of(store.settings)}
     result = []
     for name in names:
         fresh = "_file" if name == file_column else name

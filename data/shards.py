@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data.blendshapes import BLENDSHAPES
 from data.hashing import file_sha256
 from data.manifest import StoreSettings
 from ris.errors import StoreError
@@ -18,6 +19,8 @@ from ris.errors import StoreError
 ROW_GROUP = 64
 """Rows read or written at a time: about 10 MB of vectors."""
 VECTORS = ("w", "sigma", "scores")
+SHAPES = {"quad": (4, 2), "box": (4,), "blendshapes": (len(BLENDSHAPES),)}
+"""Small fixed-size lists, which may be missing."""
 
 
 @dataclass
@@ -34,6 +37,15 @@ class FaceRow:
         w: (L, 512) float32 W+ code.
         sigma: (C,) float32 style coefficients.
         scores: (K, C') float16 contribution scores M, from which every mask is rebuilt.
+        face: number of the face in its photo, 0 for the first (the largest).
+        selection: which faces of the photo were taken: ``largest`` or ``all``.
+        aligned: whether the photo was taken as it is, as a face crop.
+        quad: (4, 2) float32, the square that was inverted, in pixels of the upright photo: upper
+            left, lower left, lower right, upper right. None if nobody looked.
+        box: (4,) float32 left, top, right, bottom of the face, likewise; None if none was found.
+        yaw, pitch, roll: degrees, positive to the right of the picture, up, and clockwise; or
+            None.
+        blendshapes: (52,) float32, 0 to 1, `data.blendshapes.BLENDSHAPES`; or None.
     """
 
     id: str
@@ -47,6 +59,25 @@ class FaceRow:
     w: np.ndarray
     sigma: np.ndarray
     scores: np.ndarray
+    face: int = 0
+    selection: str = "largest"
+    aligned: bool = True
+    quad: np.ndarray | None = None
+    box: np.ndarray | None = None
+    yaw: float | None = None
+    pitch: float | None = None
+    roll: float | None = None
+    blendshapes: np.ndarray | None = None
+
+    @property
+    def photo(self) -> str:
+        """Id of the photo: that of its first face."""
+        return photo_of(self.id)
+
+
+def photo_of(face: str) -> str:
+    """Id of the photo that a face id belongs to."""
+    return face.partition("-")[0]
 
 
 def schema(settings: StoreSettings) -> pa.Schema:
@@ -62,6 +93,15 @@ def schema(settings: StoreSettings) -> pa.Schema:
             pa.field("file_mtime_ns", pa.int64()),
             pa.field("inverter", pa.string()),
             pa.field("inversion_error", pa.float32()),
+            pa.field("face", pa.int32()),
+            pa.field("selection", pa.string()),
+            pa.field("aligned", pa.bool_()),
+            pa.field("quad", pa.list_(pa.float32(), 8)),
+            pa.field("box", pa.list_(pa.float32(), 4)),
+            pa.field("yaw", pa.float32()),
+            pa.field("pitch", pa.float32()),
+            pa.field("roll", pa.float32()),
+            pa.field("blendshapes", pa.list_(pa.float32(), len(BLENDSHAPES))),
             pa.field("w", pa.list_(pa.float32(), settings.latent_rows * settings.latent_size)),
             pa.field("sigma", pa.list_(pa.float32(), settings.layout.channels)),
             pa.field("scores", pa.list_(pa.float16(), scores)),
@@ -87,6 +127,9 @@ def to_table(rows: Sequence[FaceRow], settings: StoreSettings) -> pa.Table:
                 )
             flat = flat.astype(column.type.value_type.to_pandas_dtype(), copy=False)
             array = pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), type=column.type)
+        elif column.name in SHAPES:
+            lists = [None if v is None else np.asarray(v, np.float32).reshape(-1) for v in values]
+            array = pa.array(lists, type=column.type)
         else:
             array = pa.array(values, type=column.type)
         columns.append(array)

@@ -21,11 +21,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from filelock import FileLock, Timeout
@@ -201,17 +202,20 @@ class Store:
 
     def has(self, face: str) -> bool:
         """Whether there is a face of exactly that id."""
-        return bool(self.paths([face]))
+        return bool(self.places([face]))
 
-    def paths(self, ids: Sequence[str]) -> dict[str, str]:
-        """Stored photo path of each of the ids that exist."""
+    def places(self, ids: Sequence[str]) -> dict[str, tuple[str, np.ndarray | None]]:
+        """Stored photo path of each of the ids that exist, and the quad of the face in it; None
+        where the photo was taken as it is."""
         wanted = pa.array(ids, pa.string())
 
-        def read(manifest: Manifest) -> dict[str, str]:
-            found: dict[str, str] = {}
-            for _, batch in self._id_batches(["id", "path"], manifest):
-                hit = batch.filter(pc.is_in(batch.column("id"), wanted))
-                found |= zip(*hit.to_pydict().values(), strict=True)
+        def read(manifest: Manifest) -> dict[str, tuple[str, np.ndarray | None]]:
+            found: dict[str, tuple[str, np.ndarray | None]] = {}
+            for _, batch in self._id_batches(["id", "path", "aligned", "quad"], manifest):
+                for r in batch.filter(pc.is_in(batch.column("id"), wanted)).to_pylist():
+                    whole = r["aligned"] or r["quad"] is None
+                    quad = None if whole else np.array(r["quad"], np.float32).reshape(4, 2)
+                    found[r["id"]] = (r["path"], quad)
             return found
 
         return self.consistently(read)
@@ -230,6 +234,9 @@ class Store:
             for f in dataclasses.fields(FaceRow)
             if f.name not in shards.VECTORS
         }
+        for name, shape in shards.SHAPES.items():
+            if plain[name] is not None:
+                plain[name] = np.array(plain[name], np.float32).reshape(shape)
         return FaceRow(
             **plain,
             w=shards.vectors(batch, "w").reshape(s.latent_rows, s.latent_size),
@@ -263,28 +270,57 @@ class Store:
             yield self.manifest()
 
     def append(self, rows: Sequence[FaceRow]) -> int:
-        """Commits rows in one step: ids already there are left out, and a row whose path is
-        already there with another id (the file changed) replaces the old one.
+        """Commits rows in one step, photo by photo.
+
+        A photo whose rows are there already, with no fewer of its faces, is left out. The rows
+        of any other photo replace what was recorded of it and what was recorded at its path
+        (the file changed). All rows of a photo are in one shard, so it is there whole or not.
+
+        Args:
+            rows: all rows of each photo among them.
 
         Returns:
-            number of rows added.
+            number of faces that were not there before.
         """
+        photos: dict[str, dict[str, FaceRow]] = {}
+        for row in rows:
+            photos.setdefault(row.photo, {})[row.id] = row
         with self.locked() as manifest:
             known = self.known()
-            fresh = [row for row in rows if not known.has_id(row.id)]
-            fresh = list({row.id: row for row in fresh}.values())
+            fresh = [
+                row
+                for photo in photos.values()
+                if not all(known.has_id(row.id, row.selection) for row in photo.values())
+                for row in photo.values()
+            ]
             if not fresh:
                 return 0
-            replaced = {row.path for row in fresh}
-            touched = {f for path in replaced for f in known.shards_with_path(path)}
-            self._replace(manifest, touched, "path", replaced, fresh)
-            return len(fresh)
+            added = sum(not known.has_id(row.id) for row in fresh)
+            ids, paths = {row.id for row in fresh}, {row.path for row in fresh}
+            touched = {f for path in paths for f in known.shards_with_path(path)}
+            touched |= {f for face in ids for f in known.shards_with_id(face)}
+            self._replace(manifest, touched, {"path": paths, "id": ids}, fresh)
+            return added
 
-    def relocate(self, row: FaceRow) -> None:
-        """Gives the stored face of `row.id` the path, size and time of `row`."""
+    def relocate(self, rows: Sequence[FaceRow]) -> None:
+        """Gives the stored faces of the ids in `rows` the path, size and time of `rows`."""
         with self.locked() as manifest:
-            touched = set(self.known().shards_with_id(row.id))
-            self._replace(manifest, touched, "id", {row.id}, [row])
+            known, ids = self.known(), {row.id for row in rows}
+            touched = {f for face in ids for f in known.shards_with_id(face)}
+            self._replace(manifest, touched, {"id": ids}, rows)
+
+    def faces_of(self, photo: str) -> list[FaceRow]:
+        """Rows of all faces of a photo, by its id, in the order of their numbers."""
+
+        def read(manifest: Manifest) -> list[FaceRow]:
+            found = []
+            for file in self.known().shards_with_id(photo):
+                for batch in shards.read(self.folder / "faces" / file):
+                    near = batch.filter(pc.starts_with(batch.column("id"), photo))
+                    found += [self._row(near.slice(i, 1)) for i in range(len(near))]
+            return sorted((r for r in found if r.photo == photo), key=lambda r: r.face)
+
+        return self.consistently(read)
 
     def ids_at(self, path: str) -> list[str]:
         """Ids of the faces whose photo is recorded at a path."""
@@ -308,7 +344,8 @@ class Store:
             before = manifest.rows
             kept, old = _split(manifest, touched)
             if old:
-                self._commit(manifest, kept, [self._without([s], "id", wanted) for s in old])
+                drop = {"id": wanted}
+                self._commit(manifest, kept, [self._without([s], drop) for s in old])
             return before - self.manifest().rows
 
     def compact(self, *, least: int = 2) -> None:
@@ -324,29 +361,30 @@ class Store:
                 if groups[-1] and sum(s.rows for s in groups[-1]) + shard.rows > FULL_SHARD:
                     groups.append([])
                 groups[-1].append(shard)
-            self._commit(manifest, kept, [self._without(g, "id", set()) for g in groups])
+            self._commit(manifest, kept, [self._without(g, {}) for g in groups])
 
     def _replace(
         self,
         manifest: Manifest,
         touched: set[str],
-        column: str,
-        values: set[str],
+        drop: Mapping[str, set[str]],
         fresh: Sequence[FaceRow],
     ) -> None:
         """Commits the shards `touched` as one, without some rows and with fresh ones."""
         kept, old = _split(manifest, touched)
         table = shards.to_table(fresh, self.settings)
-        content = itertools.chain(self._without(old, column, values), [table])
+        content = itertools.chain(self._without(old, drop), [table])
         self._commit(manifest, kept, [content])
 
-    def _without(self, old: list[Shard], column: str, values: set[str]) -> Iterator[pa.Table]:
-        """The rows of some shards, without those that have one of the values in a column."""
-        drop = pa.array(sorted(values), pa.string())
+    def _without(self, old: list[Shard], drop: Mapping[str, set[str]]) -> Iterator[pa.Table]:
+        """The rows of some shards, without those that have one of a column's values to drop."""
+        values = {column: pa.array(sorted(v), pa.string()) for column, v in drop.items()}
         pending: list[pa.RecordBatch] = []
         for shard in old:
             for batch in shards.read(self.folder / "faces" / shard.file):
-                keep = batch.filter(pc.invert(pc.is_in(batch.column(column), drop)))
+                keep = batch
+                for column, dropped in values.items():
+                    keep = keep.filter(pc.invert(pc.is_in(keep.column(column), dropped)))
                 pending.append(keep)
                 if sum(len(b) for b in pending) >= shards.ROW_GROUP:
                     yield pa.Table.from_batches(pending)

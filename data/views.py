@@ -7,7 +7,8 @@ import pyarrow as pa
 from pyarrow import dataset
 
 from data import shards
-from data.manifest import Manifest
+from data.blendshapes import BLENDSHAPES, DERIVED
+from data.manifest import Manifest, StoreSettings
 from data.store import Store
 from ris.errors import QueryError, StoreError
 
@@ -20,14 +21,14 @@ def connect(store: Store, manifest: Manifest) -> duckdb.DuckDBPyConnection:
     No file can be read or written through the connection.
     """
     connection = duckdb.connect(":memory:")
-    plain = [f.name for f in shards.schema(manifest.settings) if f.name not in shards.VECTORS]
-    columns = ", ".join(f"f.{name}" for name in plain)
-    schema = pa.schema([f for f in shards.schema(manifest.settings) if f.name in plain])
+    schema = pa.schema([f for f in shards.schema(manifest.settings) if _is_plain(f)])
+    columns = ", ".join(f"f.{name}" for name in columns_of(manifest.settings))
     files = [str(store.folder / "faces" / s.file) for s in manifest.shards]
     metadata = store.folder / METADATA
     try:
         rows = dataset.dataset(files, schema=schema) if files else schema.empty_table()
-        connection.register("stored", rows)
+        connection.register("raw", rows)
+        connection.execute(f"CREATE VIEW stored AS {_spread(schema)}")
         select = f"SELECT {columns} FROM stored f"
         if metadata.exists():
             connection.register("given", dataset.dataset(str(metadata)))
@@ -39,6 +40,32 @@ def connect(store: Store, manifest: Manifest) -> duckdb.DuckDBPyConnection:
     except (duckdb.Error, OSError, pa.ArrowException) as e:
         raise StoreError(f"{store.folder} cannot be read: {_line(e)}") from e
     return connection
+
+
+def columns_of(settings: StoreSettings) -> list[str]:
+    """Columns of the view ``faces``, without the user's own.
+
+    Those of a row but for vectors; ``box`` as ``box_left`` and so on; and instead of
+    ``blendshapes`` a column for each of them and for what follows from them.
+    """
+    plain = [f.name for f in shards.schema(settings) if _is_plain(f)]
+    return [n for n in plain if n not in _SPREAD] + [*_BOX, *BLENDSHAPES, *DERIVED]
+
+
+_BOX = ("box_left", "box_top", "box_right", "box_bottom")
+_SPREAD = {"box": _BOX, "blendshapes": BLENDSHAPES}
+
+
+def _is_plain(field: pa.Field) -> bool:
+    return field.name not in shards.VECTORS
+
+
+def _spread(schema: pa.Schema) -> str:
+    """SELECT that makes a column of each element of the lists in `_SPREAD`."""
+    kept = [n for n in schema.names if n not in _SPREAD]
+    kept += [f"{n}[{i}] AS {c}" for n, names in _SPREAD.items() for i, c in enumerate(names, 1)]
+    derived = [f"({expression}) AS {name}" for name, expression in DERIVED.items()]
+    return f"SELECT *, {', '.join(derived)} FROM (SELECT {', '.join(kept)} FROM raw)"
 
 
 def run_sql(store: Store, statement: str) -> tuple[list[str], list[tuple[object, ...]]]:

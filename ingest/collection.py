@@ -12,6 +12,7 @@ from data.durable import replacing
 from data.latents import SIDECAR, Latents, read_latents
 from data.metadata import join_metadata
 from data.store import Store
+from ingest.alignment.cut import Aligned, Aligner, Faces
 from ingest.pipeline import IngestReport, ingest
 from ingest.session import CATALOGUE_FILE, Session
 from ingest.sources import find_photos
@@ -43,6 +44,8 @@ def ingest_collection(
     session: Session,
     *,
     latents: Path | None = None,
+    aligned: Aligned = "auto",
+    faces: Faces = "largest",
     metadata: Path | None = None,
     prune: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -55,6 +58,8 @@ def ingest_collection(
         session: generator, catalogue and options.
         latents: file of codes; by default ``latents.parquet`` in the folder, or beside the
             first photo, if there.
+        aligned: whether photos are face crops already, see `ingest.alignment.cut.Aligner`.
+        faces: take the largest face of each photo, or all.
         metadata: CSV or Parquet table joined by file name.
         prune: remove faces of that folder whose photo is gone.
         progress: called with photos done and photos in all.
@@ -79,6 +84,7 @@ def ingest_collection(
         session.inverter,
         total=total,
         latents=codes,
+        aligner=Aligner(aligned, faces),
         progress=(lambda done: progress(done, total)) if progress else None,
     )
     labelled = join_metadata(store, metadata) if metadata else None

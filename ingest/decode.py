@@ -1,4 +1,4 @@
-"""From a photo's file to an upright square of RGB pixels."""
+"""From a photo's file to an upright RGB picture."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ MAX_PIXELS = 128_000_000
 """Larger pictures are refused before they are decoded; they would need gigabytes."""
 PHOTO_SIZE = 256
 """Pixels at which faces are given to an inverter."""
+WORK_PIXELS = 50_000_000
+"""Larger photos are worked on at half their size, to bound the memory."""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
 """What is decoded; others, such as EPS, would start foreign programs."""
 MIN_SIDE = 32
@@ -40,7 +42,27 @@ class PhotoFile:
 
 @dataclass(frozen=True)
 class Photo:
-    """A decoded photo: `pixels` (S, S, 3) uint8, and the size of the whole picture."""
+    """A decoded photo.
+
+    Attributes:
+        picture: upright, 8-bit RGB; it may be smaller than the photo in the file.
+        width: of the upright photo in the file, pixels.
+        height: likewise.
+    """
+
+    picture: Image.Image
+    width: int
+    height: int
+
+    @property
+    def scale(self) -> float:
+        """Pixels of the photo in the file for one of `picture`."""
+        return max(self.width, self.height) / max(self.picture.size)
+
+
+@dataclass(frozen=True)
+class Square:
+    """A photo's central square: `pixels` (S, S, 3) uint8, and the size of the whole photo."""
 
     pixels: np.ndarray
     width: int
@@ -76,11 +98,17 @@ def hash_photo(path: Path) -> PhotoFile:
     return PhotoFile(path, size, mtime_ns, sha256)
 
 
-def decode_aligned(path: Path, size: int = PHOTO_SIZE) -> Photo:
-    """Decodes an aligned face photo: upright, RGB, the central square, `size` pixels wide.
+def decode(path: Path, least: int | None = None) -> Photo:
+    """Decodes a photo: upright, RGB.
 
     EXIF orientation is applied; transparency is laid over white; 16-bit, CMYK, grey and palette
-    pictures become 8-bit RGB; of an animation the first frame is taken.
+    pictures become 8-bit RGB; of an animation the first frame is taken. A photo of more than
+    `WORK_PIXELS` is decoded at a fraction of its size.
+
+    Args:
+        path: the file.
+        least: pixels of the short side that are enough; larger ones are decoded at a fraction
+            of their size where that saves time. None for all that there are.
 
     Raises:
         ImageError: (stage ``decode``) not a picture, damaged, too large or too small.
@@ -91,10 +119,9 @@ def decode_aligned(path: Path, size: int = PHOTO_SIZE) -> Photo:
             with Image.open(path, formats=FORMATS) as image:
                 width, height = image.size
                 _check_size(width, height)
-                side = min(width, height)
-                if image.format == "JPEG" and side > 2 * size:
-                    # decode at a fraction of the size, still at least twice what is needed
-                    image.draft("RGB", (width * 2 * size // side, height * 2 * size // side))
+                fraction = _fraction(width, height, least)
+                if image.format == "JPEG" and fraction > 1:
+                    image.draft("RGB", (-(-width // fraction), -(-height // fraction)))
                 upright = ImageOps.exif_transpose(_to_rgb(image))
             if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
                 width, height = height, width
@@ -109,8 +136,31 @@ def decode_aligned(path: Path, size: int = PHOTO_SIZE) -> Photo:
     except Exception as e:  # whatever Pillow's many readers raise on damaged files
         reason = (str(e).splitlines() or [type(e).__name__])[0][:120]
         raise ImageError("decode", f"damaged: {reason}") from e
-    square = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
-    return Photo(np.asarray(square), width, height)
+    if upright.width * upright.height > WORK_PIXELS:
+        upright = upright.reduce(_fraction(*upright.size, None))
+    return Photo(upright, width, height)
+
+
+def decode_aligned(path: Path, size: int = PHOTO_SIZE) -> Square:
+    """The central square of a photo, as `decode` reads it, `size` pixels wide.
+
+    Raises:
+        ImageError: see `decode`.
+    """
+    photo = decode(path, 2 * size)
+    square = ImageOps.fit(photo.picture, (size, size), Image.Resampling.LANCZOS)
+    return Square(np.asarray(square), photo.width, photo.height)
+
+
+def _fraction(width: int, height: int, least: int | None) -> int:
+    """By what power of two a photo may be reduced before it is worked on, at most 8."""
+    fraction = 1
+    while fraction < 8 and (
+        width * height > WORK_PIXELS * fraction**2
+        or (least is not None and min(width, height) >= 2 * fraction * least)
+    ):
+        fraction *= 2
+    return fraction
 
 
 def _check_size(width: int, height: int) -> None:

@@ -6,22 +6,25 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from data.failures import Failure, read_failures, update_failures
 from data.latents import Latents
-from data.shards import FaceRow
+from data.shards import FaceRow, photo_of
 from data.statistics import style_statistics
 from data.store import MANY_SMALL, Store
-from ingest.decode import PHOTO_SIZE, PhotoFile, decode_aligned, hash_photo, stat_photo
+from ingest.alignment.cut import Aligner, Cut, fits
+from ingest.alignment.finder import Face
+from ingest.decode import Photo, PhotoFile, decode, hash_photo, stat_photo
 from ingest.embedding import Embedder, to_batch
-from ris.errors import ImageError, InputError
+from ingest.given import CodeTable
+from ris.errors import ImageError
 
 if TYPE_CHECKING:
     from ingest.inversion import Inverter
@@ -29,13 +32,18 @@ if TYPE_CHECKING:
 GIVEN_BATCH = 16
 """Faces a commit when latents are given (about two seconds of work)."""
 GIVEN = "given"
-CHECK_SIZE = 64
-"""Pixels at which a photo with a given latent is decoded, only to see that it can be."""
 
 
 @dataclass
 class IngestReport:
-    """What an ingest did; every photo is ingested, skipped or failed."""
+    """What an ingest did; every photo gave faces, was skipped or failed.
+
+    Attributes:
+        ingested: faces that are new in the store.
+        skipped: photos that it held already.
+        failures: photos that gave no face.
+        seconds: time it took.
+    """
 
     ingested: int = 0
     skipped: int = 0
@@ -54,46 +62,28 @@ class IngestReport:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A photo to be ingested; `code` if its latent is given, else `pixels` to invert."""
+    """A photo to be ingested.
+
+    Attributes:
+        file: its file.
+        path: as it is stored.
+        width, height: of the upright photo.
+        code: its latent, if given.
+        cuts: its faces, by number; those of a given latent are not inverted.
+        kept: faces of this photo that the store has already.
+    """
 
     file: PhotoFile
     path: str
     width: int
     height: int
     code: np.ndarray | None
-    pixels: np.ndarray | None
+    cuts: dict[int, Cut]
+    kept: list[FaceRow]
 
-
-class _CodeTable:
-    """Given latents, looked up by the photo's content, else by its name, else by its place."""
-
-    def __init__(self, latents: Latents | None, total: int) -> None:
-        self._codes = latents.codes if latents else ()
-        self._hashes = {sha: i for i, sha in enumerate((latents and latents.hashes) or ())}
-        names = (latents and latents.files) or []
-        self._names = {name: i for i, name in enumerate(names)}
-        if not self._hashes and len(self._names) < len(names):
-            raise InputError("the latents file names a photo twice")
-        self._in_order = latents is not None and not self._hashes and not self._names
-        if self._in_order and len(self._codes) != total:
-            raise InputError(
-                f"{len(self._codes)} latents for {total} photos: without file names they go "
-                "with the photos in order, so the numbers must agree"
-            )
-
-    def find(self, number: int, file: PhotoFile) -> np.ndarray | None:
-        """The code of the `number`-th photo, or None if it has to be inverted.
-
-        Where content hashes are known they decide: a photo that was edited since its latent
-        was written is another face.
-        """
-        if self._in_order:
-            index: int | None = number
-        elif self._hashes:
-            index = self._hashes.get(file.sha256)
-        else:
-            index = self._names.get(file.path.name)
-        return None if index is None else self._codes[index]
+    def face_id(self, number: int) -> str:
+        """Id of the face of that number."""
+        return f"{self.file.face_id}-{number}" if number else self.file.face_id
 
 
 def ingest(
@@ -104,21 +94,26 @@ def ingest(
     *,
     total: int,
     latents: Latents | None = None,
+    aligner: Aligner | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> IngestReport:
     """Adds photos to the store; photos already there are skipped, bad ones counted.
 
-    Every batch is committed on its own: a run that is killed keeps what it had committed, and
-    the next run goes on from there. A photo whose bytes are already in the store, under any
-    name, is skipped; one that changed under the same name replaces its old row.
+    Every batch is committed on its own, a photo whole or not at all: a run that is killed keeps
+    what it had committed, and the next run goes on from there. A photo whose bytes are already
+    in the store, under any name, is skipped; one that changed under the same name replaces its
+    old rows. Where all faces are asked for and only the largest of a photo was taken before,
+    the others are added.
 
     Args:
         store: opened with ``embedder.settings()``.
-        photos: paths of aligned face photos.
+        photos: paths of photos.
         embedder: generator, catalogue and options.
         make_inverter: called once, when the first photo without a given latent is met.
         total: number of photos, to check unnamed latents against.
-        latents: codes that save the inversion.
+        latents: codes that save the inversion. The photo of a given latent is taken as it is.
+        aligner: how faces are found and cut out; by default the largest of each photo, or the
+            photo as it is where that is a face crop.
         progress: called with the number of photos dealt with.
 
     Raises:
@@ -126,7 +121,8 @@ def ingest(
         InputError: the latents do not fit.
     """
     begin = time.monotonic()
-    run = _Run(store, embedder, make_inverter, _CodeTable(latents, total))
+    table = CodeTable(latents, total)
+    run = _Run(store, embedder, make_inverter, table, aligner or Aligner())
     for number, path in enumerate(photos):
         run.take(number, path)
         if progress:
@@ -162,16 +158,18 @@ class _Run:
         store: Store,
         embedder: Embedder,
         make_inverter: Callable[[], Inverter],
-        codes: _CodeTable,
+        codes: CodeTable,
+        aligner: Aligner,
     ) -> None:
         self.store = store
         self.embedder = embedder
         self.codes = codes
+        self.aligner = aligner
         self.report = IngestReport()
         self.pending: dict[str, _Candidate] = {}
         self.cured: list[str] = []
         self.now_at: dict[str, str] = {}
-        """Id of the face at each path of a moved or copied photo."""
+        """Id of the photo at each path of a moved or copied photo."""
         self.failed_before = {f.path for f in read_failures(store)}
         self._make_inverter = make_inverter
         self._known = store.known()
@@ -193,42 +191,65 @@ class _Run:
             self.report.skipped += 1
             return
         self.pending[candidate.file.face_id] = candidate
-        if candidate.pixels is not None:
+        if candidate.code is None:
             self._full = self.inverter.batch
-        if len(self.pending) >= self._full:
+        if sum(len(c.cuts) for c in self.pending.values()) >= self._full:
             self.flush()
 
     def _examine(self, number: int, path: Path) -> _Candidate | None:
         """The photo ready for embedding; None if the store has it already."""
-        relative = self.store.relative(path)
-        if self._known.has_file(relative, *stat_photo(path)):
+        relative, selection = self.store.relative(path), self.aligner.faces
+        if self._known.has_file(relative, *stat_photo(path), selection):
             return None
         file = hash_photo(path)
+        kept: list[FaceRow] = []
         if self._known.has_id(file.face_id):
-            self._follow(file, relative)
-            return None
+            kept = self._follow(file, relative)
+            if self._known.has_id(file.face_id, selection):
+                return None
+            relative = kept[0].path
         code = self.codes.find(number, file)
-        photo = decode_aligned(path, PHOTO_SIZE if code is None else CHECK_SIZE)
-        pixels = photo.pixels if code is None else None
-        return _Candidate(file, relative, photo.width, photo.height, code, pixels)
+        photo = decode(path)
+        if code is not None:
+            faces = self.aligner.finder.find(photo.picture, largest=True)
+            main = self.aligner.as_it_is(photo, faces[0] if faces else None)
+            cuts = {} if kept else {0: main}
+        else:
+            cuts = self._cuts(photo, kept)
+        return _Candidate(file, relative, photo.width, photo.height, code, cuts, kept)
 
-    def _follow(self, file: PhotoFile, relative: str) -> None:
-        """A photo whose bytes are in the store, under this or another name.
-
-        If the file that the row names is no longer that photo, the photo was moved, renamed or
-        touched: the row follows it. Otherwise it is a copy.
-        """
-        row = self.store.face(file.face_id)
-        recorded = (row.file_size, row.file_mtime_ns)
+    def _cuts(self, photo: Photo, kept: list[FaceRow]) -> dict[int, Cut]:
+        """Faces of a photo by number, without those that the store has."""
         try:
-            moved = stat_photo(self.store.resolve(row.path)) != recorded
+            cuts = self.aligner.cuts(photo)
+        except ImageError:
+            if not kept:
+                raise
+            cuts = []
+        return _others(cuts, kept)
+
+    def _follow(self, file: PhotoFile, relative: str) -> list[FaceRow]:
+        """Rows of a photo whose bytes are in the store, under this or another name.
+
+        If the file that the rows name is no longer that photo, the photo was moved, renamed or
+        touched: the rows follow it. Otherwise it is a copy.
+        """
+        rows = self.store.faces_of(file.face_id)
+        first = rows[0]
+        try:
+            moved = stat_photo(self.store.resolve(first.path)) != (
+                first.file_size,
+                first.file_mtime_ns,
+            )
         except ImageError:
             moved = True
         if moved:
-            row.path, row.file_size, row.file_mtime_ns = relative, file.size, file.mtime_ns
-            self.store.relocate(row)
+            for row in rows:
+                row.path, row.file_size, row.file_mtime_ns = relative, file.size, file.mtime_ns
+            self.store.relocate(rows)
             self._known = self.store.known()
-        self.now_at[relative] = row.id
+        self.now_at[relative] = first.photo
+        return rows
 
     def drop_replaced(self) -> None:
         """Removes faces whose photo was overwritten by one that was in the store already."""
@@ -236,7 +257,7 @@ class _Run:
             face
             for path, current in self.now_at.items()
             for face in self.store.ids_at(path)
-            if face != current
+            if photo_of(face) != current
         ]
         if replaced:
             self.store.remove(replaced)
@@ -246,40 +267,57 @@ class _Run:
         batch = list(self.pending.values())
         self.pending.clear()
         self._full = GIVEN_BATCH
+        codes = self._latents(batch)
         rows = []
-        for candidate, w, error in self._latents(batch):
+        for candidate in batch:
             try:
-                rows.append(self._row(candidate, w, error))
+                rows += self._rows(candidate, codes)
             except ImageError as e:
                 self._fail(candidate.path, e)
+                continue
+            self.report.skipped += not candidate.cuts
         if rows:
             self.report.ingested += self.store.append(rows)
-            self.cured += [row.path for row in rows if row.path in self.failed_before]
+            self.cured += {row.path for row in rows} & self.failed_before
         if len(self.store.manifest().shards) >= MANY_SMALL:
             self.store.compact(least=MANY_SMALL)
         self._known = self.store.known()
 
-    def _latents(
-        self, batch: list[_Candidate]
-    ) -> list[tuple[_Candidate, torch.Tensor, float | None]]:
-        """Codes of a batch, given or by inversion, with the reconstruction error."""
-        found: list[tuple[_Candidate, torch.Tensor, float | None]] = [
-            (c, torch.from_numpy(c.code), None) for c in batch if c.code is not None
-        ]
-        unknown = [c for c in batch if c.pixels is not None]
-        if unknown:
-            images = to_batch([c.pixels for c in unknown if c.pixels is not None])
-            inversion = self.inverter.invert(images)
-            errors = inversion.error.tolist()
-            found += list(zip(unknown, inversion.w, errors, strict=True))
+    def _latents(self, batch: list[_Candidate]) -> dict[str, tuple[torch.Tensor, float | None]]:
+        """Codes of a batch by face id, given or by inversion, with the reconstruction error."""
+        found: dict[str, tuple[torch.Tensor, float | None]] = {
+            c.face_id(0): (torch.from_numpy(c.code), None) for c in batch if c.code is not None
+        }
+        cuts = [(c.face_id(n), cut) for c in batch if c.code is None for n, cut in c.cuts.items()]
+        while cuts:
+            now, cuts = cuts[: self.inverter.batch], cuts[self.inverter.batch :]
+            inversion = self.inverter.invert(to_batch([cut.pixels for _, cut in now]))
+            ids = (face for face, _ in now)
+            found |= zip(ids, zip(inversion.w, inversion.errors(), strict=True), strict=True)
         return found
 
-    def _row(self, candidate: _Candidate, w: torch.Tensor, error: float | None) -> FaceRow:
-        face = self.embedder.embed(w)
-        if not (torch.isfinite(face.sigma).all() and torch.isfinite(face.scores).all()):
+    def _rows(
+        self, candidate: _Candidate, codes: dict[str, tuple[torch.Tensor, float | None]]
+    ) -> list[FaceRow]:
+        """All rows of a photo."""
+        rows = [replace(row, selection=self.aligner.faces) for row in candidate.kept]
+        for number, cut in candidate.cuts.items():
+            rows.append(self._row(candidate, number, cut, *codes[candidate.face_id(number)]))
+        return rows
+
+    def _row(
+        self,
+        candidate: _Candidate,
+        number: int,
+        cut: Cut,
+        w: torch.Tensor,
+        error: float | None,
+    ) -> FaceRow:
+        embedded = self.embedder.embed(w)
+        if not (torch.isfinite(embedded.sigma).all() and torch.isfinite(embedded.scores).all()):
             raise ImageError("invert", "the latent gives values that are not finite")
         return FaceRow(
-            id=candidate.file.face_id,
+            id=candidate.face_id(number),
             path=candidate.path,
             width=candidate.width,
             height=candidate.height,
@@ -287,10 +325,29 @@ class _Run:
             file_mtime_ns=candidate.file.mtime_ns,
             inverter=GIVEN if candidate.code is not None else self.inverter.fingerprint,
             inversion_error=error,
-            w=face.w.numpy(),
-            sigma=face.sigma.numpy(),
-            scores=face.scores.numpy().astype(np.float16),
+            w=embedded.w.numpy(),
+            sigma=embedded.sigma.numpy(),
+            scores=embedded.scores.numpy().astype(np.float16),
+            face=number,
+            selection=self.aligner.faces,
+            aligned=cut.aligned,
+            quad=cut.quad,
+            **({} if cut.face is None else _found(cut.face)),
         )
 
     def _fail(self, path: str, error: ImageError) -> None:
         self.report.failures.append(Failure(path, error.stage, error.reason))
+
+
+def _found(face: Face) -> dict[str, Any]:
+    """What a row says about a face that was found."""
+    return {name: getattr(face, name) for name in ("box", "yaw", "pitch", "roll", "blendshapes")}
+
+
+def _others(cuts: list[Cut], kept: list[FaceRow]) -> dict[int, Cut]:
+    """Those cuts that no row shows yet, under numbers that are free."""
+    taken = {row.face for row in kept}
+    quads = [row.quad for row in kept if row.quad is not None]
+    fresh = [cut for cut in cuts if not any(fits(cut, quad) for quad in quads)]
+    numbers = (n for n in range(len(taken) + len(fresh)) if n not in taken)
+    return dict(zip(numbers, fresh, strict=False))

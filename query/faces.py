@@ -11,7 +11,8 @@ import numpy as np
 
 from data.shards import FaceRow
 from data.store import Store
-from ingest.decode import decode_aligned, hash_photo
+from ingest.alignment.cut import Aligner
+from ingest.decode import decode, hash_photo
 from ris.errors import ImageError, InputError, QueryError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class QueryFace:
         scores: (K, C') float32 contribution scores, the query's own submembership.
         w: (L, 512) float32 code.
         error: the inverter's reconstruction error, None if the latent was given.
+        quad: (4, 2) the face's square in the photo; None where the photo is taken as it is.
     """
 
     id: str | None
@@ -38,6 +40,7 @@ class QueryFace:
     scores: np.ndarray
     w: np.ndarray
     error: float | None
+    quad: np.ndarray | None = None
 
 
 class FaceReader(Protocol):
@@ -55,8 +58,9 @@ class FaceReader(Protocol):
 def query_face(store: Store, argument: str, reader: FaceReader) -> QueryFace:
     """The face of a photo's path or of an id in the store (which may be abbreviated).
 
-    A photo whose bytes are in the store is that face: nothing is computed again. Any other
-    photo is inverted and its own contribution scores are computed through the generator.
+    A photo whose bytes are in the store is that face: nothing is computed again. Of any other
+    photo the largest face is cut out and inverted, and its own contribution scores are computed
+    through the generator.
 
     Raises:
         QueryError: neither a file nor an id.
@@ -76,14 +80,15 @@ def query_face(store: Store, argument: str, reader: FaceReader) -> QueryFace:
         file = hash_photo(path)
         if store.has(file.face_id):
             return _stored(store, store.face(file.face_id))
-        photo = decode_aligned(path)
+        photo = decode(path)
+        embedder = reader.embedder()
+        store.settings.check(embedder.settings(), store.folder)
+        cut = Aligner().cuts(photo)[0]
     except ImageError as e:
         raise InputError(f"{argument}: {e.reason}") from e
     from ingest.embedding import to_batch
 
-    embedder = reader.embedder()
-    store.settings.check(embedder.settings(), store.folder)
-    inversion = reader.inverter().invert(to_batch([photo.pixels]))
+    inversion = reader.inverter().invert(to_batch([cut.pixels]))
     face = embedder.embed(inversion.w[0])
     return QueryFace(
         id=None,
@@ -93,7 +98,8 @@ def query_face(store: Store, argument: str, reader: FaceReader) -> QueryFace:
         # whether it has been ingested
         scores=face.scores.numpy().astype(np.float16).astype(np.float32),
         w=face.w.numpy(),
-        error=float(inversion.error[0]),
+        error=inversion.errors()[0],
+        quad=None if cut.aligned else cut.quad,
     )
 
 
@@ -105,4 +111,5 @@ def _stored(store: Store, row: FaceRow) -> QueryFace:
         scores=row.scores.astype(np.float32),
         w=row.w,
         error=row.inversion_error,
+        quad=None if row.aligned else row.quad,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,21 @@ from ris.errors import InputError, MismatchError, QueryError
 
 @dataclass(frozen=True)
 class Match:
-    """One result: rank from 1, face id, photo, cosine similarity in [-1, 1]."""
+    """One result.
+
+    Attributes:
+        rank: from 1.
+        id: of the face.
+        path: its photo.
+        score: cosine similarity in [-1, 1].
+        quad: (4, 2) the face's square in the photo; None where the photo was taken as it is.
+    """
 
     rank: int
     id: str
     path: Path
     score: float
+    quad: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -174,10 +183,10 @@ def _several(
 
 def _matches(store: Store, index: FeatureIndex, hits: Hits) -> list[Match]:
     ids = [index.ids[row].decode() for row in hits.rows[0]]
-    paths = store.paths(ids)
-    if any(face not in paths for face in ids):
+    places = store.places(ids)
+    if any(face not in places for face in ids):
         raise MismatchError("the store changed while it was searched: run the command again")
     return [
-        Match(rank, face, store.resolve(paths[face]), float(score))
+        Match(rank, face, store.resolve(places[face][0]), float(score), places[face][1])
         for rank, (face, score) in enumerate(zip(ids, hits.scores[0], strict=True), 1)
     ]

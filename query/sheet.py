@@ -8,8 +8,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from data.durable import disk_error, replacing
-from ingest.decode import decode_aligned
-from query.search import SearchResult
+from ingest.alignment.cut import cut_again
+from query.faces import QueryFace
+from query.search import Match, SearchResult
 from ris.errors import ImageError, InputError
 
 TILE = 192
@@ -35,13 +36,13 @@ def contact_sheet(result: SearchResult, *, furthest: bool = True) -> Image.Image
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP, 10), f"faces by {result.label}", INK, font=_font(20))
     top = TITLE
-    _tile(sheet, result.query.path, GAP, top + LABEL, frame=True)
+    _tile(sheet, result.query, GAP, top + LABEL, frame=True)
     _caption(draw, GAP, top + LABEL + TILE, "query")
     for title, matches in rows:
         draw.text((GAP + step_x + GAP, top + 2), title, PALE, font=_font(16))
         for i, match in enumerate(matches):
             x = GAP + (i + 1) * step_x + GAP
-            _tile(sheet, match.path, x, top + LABEL)
+            _tile(sheet, match, x, top + LABEL)
             _caption(draw, x, top + LABEL + TILE, f"{match.rank}.  {match.score:+.3f}")
         top += LABEL + step_y
     return sheet
@@ -59,9 +60,9 @@ def overview(results: Sequence[SearchResult], *, columns: int = 5) -> Image.Imag
     for i, result in enumerate(results):
         y = TITLE + i * step
         draw.text((GAP, y + TILE // 2 - 12), result.label, INK, font=_font(22))
-        _tile(sheet, result.query.path, left, y, frame=True)
+        _tile(sheet, result.query, left, y, frame=True)
         for j, match in enumerate(result.nearest[:columns]):
-            _tile(sheet, match.path, left + GAP + (j + 1) * step, y)
+            _tile(sheet, match, left + GAP + (j + 1) * step, y)
     return sheet
 
 
@@ -83,14 +84,16 @@ def save_picture(picture: Image.Image, path: Path) -> None:
         raise disk_error(e, path) from e
 
 
-def _tile(sheet: Image.Image, path: Path, x: int, y: int, *, frame: bool = False) -> None:
+def _tile(
+    sheet: Image.Image, face: Match | QueryFace, x: int, y: int, *, frame: bool = False
+) -> None:
     draw = ImageDraw.Draw(sheet)
     try:
-        sheet.paste(Image.fromarray(decode_aligned(path, TILE).pixels), (x, y))
+        sheet.paste(Image.fromarray(cut_again(face.path, face.quad, TILE)), (x, y))
     except ImageError as e:
         # the photo was moved or deleted since: its place in the ranking is still shown
         draw.rectangle((x, y, x + TILE - 1, y + TILE - 1), fill=(235, 235, 235))
-        draw.multiline_text((x + 8, y + 8), f"{path.name}\n{e.reason}", PALE, font=_font(13))
+        draw.multiline_text((x + 8, y + 8), f"{face.path.name}\n{e.reason}", PALE, font=_font(13))
     if frame:
         draw.rectangle((x - 3, y - 3, x + TILE + 2, y + TILE + 2), outline=FRAME, width=3)
 

@@ -1,0 +1,15 @@
+"""From any photo to the square crops that FFHQ-trained networks expect."""
+
+from data.blendshapes import BLENDSHAPES
+from ingest.alignment.finder import Face, FaceFinder
+from ingest.alignment.quad import crop, crop_matrix, ffhq_quad, is_aligned
+
+__all__ = [
+    "BLENDSHAPES",
+    "Face",
+    "FaceFinder",
+    "crop",
+    "crop_matrix",
+    "ffhq_quad",
+    "is_aligned",
+]

@@ -1,0 +1,119 @@
+"""Where faces may be: BlazeFace over the whole photo and over overlapping tiles of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ingest.alignment.networks import Network
+from ingest.alignment.pyramid import Pyramid, square_matrix
+
+SIZE = 128
+"""Pixels of the detector's input."""
+SCORE = 0.5
+OVERLAP = 0.3
+"""Intersection over union from which two boxes are the same face."""
+KEYPOINTS = 6
+MIN_TILE = 360
+"""Pixels of the smallest tiles: faces down to about 40 px between the eyes fill enough of one."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A face that the detector saw.
+
+    Attributes:
+        score: 0 to 1.
+        box: (4,) x0, y0, x1, y1 in pixels of the photo.
+        eyes: (2, 2) centres of the eyes, the one at the left of an upright face first.
+    """
+
+    score: float
+    box: np.ndarray
+    eyes: np.ndarray
+
+
+def _anchors() -> np.ndarray:
+    """(896, 2) centres of the detector's cells in its input, 0 to 1: two for each of 16x16
+    cells, six for each of 8x8."""
+    result = []
+    for cells, each in ((16, 2), (8, 6)):
+        centre = (np.arange(cells) + 0.5) / cells
+        y, x = np.meshgrid(centre, centre, indexing="ij")
+        result.append(np.repeat(np.stack([x, y], axis=-1).reshape(-1, 2), each, axis=0))
+    return np.concatenate(result)
+
+
+ANCHORS = _anchors()
+
+
+def detect(network: Network, photo: Pyramid, matrix: np.ndarray, score: float) -> list[Detection]:
+    """Faces in the square that `matrix` cuts out of the photo, in coordinates of the photo."""
+    out = network(photo.view(matrix, SIZE)[None] / np.float32(127.5) - np.float32(1))
+    logits = np.clip(out["classificators"].reshape(-1), -100, 100)
+    threshold = math.log(score / (1 - score))
+    kept = np.flatnonzero(logits >= threshold)
+    if not len(kept):
+        return []
+    scores = 1 / (1 + np.exp(-logits[kept].astype(np.float64)))
+    raw = out["regressors"].reshape(len(ANCHORS), 2 + KEYPOINTS, 2)[kept].astype(np.float64)
+    centre = raw[:, 0] + ANCHORS[kept] * SIZE
+    keypoints = raw[:, 2:] + ANCHORS[kept, None] * SIZE
+    boxes = np.concatenate([centre - raw[:, 1] / 2, centre + raw[:, 1] / 2], axis=1)
+    found = []
+    left = np.argsort(-scores, kind="stable")
+    while len(left):
+        same = overlap(boxes[left[0]], boxes[left]) > OVERLAP
+        same[0] = True
+        group, left = left[same], left[~same]
+        weight = scores[group] / scores[group].sum()  # all that agree, by score
+        corners = (weight[:, None] * boxes[group]).sum(0)
+        eyes = (weight[:, None, None] * keypoints[group, :2]).sum(0)
+        found.append(_in_photo(float(scores[group[0]]), corners, eyes, matrix))
+    return found
+
+
+def _in_photo(score: float, box: np.ndarray, eyes: np.ndarray, matrix: np.ndarray) -> Detection:
+    centre = matrix[:, :2] @ ((box[:2] + box[2:]) / 2) + matrix[:, 2]
+    half = math.hypot(matrix[0, 0], matrix[1, 0]) * np.abs(box[2:] - box[:2]) / 2
+    return Detection(
+        score, np.concatenate([centre - half, centre + half]), eyes @ matrix[:, :2].T + matrix[:, 2]
+    )
+
+
+def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """(N,) intersection over union of one box (4,) with boxes (N, 4)."""
+    low = np.maximum(box[:2], boxes[:, :2])
+    high = np.minimum(box[2:], boxes[:, 2:])
+    common = np.prod(np.clip(high - low, 0, None), axis=1)
+    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    union = area + np.prod(box[2:] - box[:2]) - common
+    result: np.ndarray = common / np.maximum(union, 1e-9)
+    return result
+
+
+def tilings(width: int, height: int) -> Iterator[list[np.ndarray]]:
+    """Matrices of the squares to look into, from the whole photo to ever smaller tiles.
+
+    Tiles of one size overlap by half, so that a face of up to half a tile lies within one.
+    """
+    side = float(max(width, height))
+    yield [square_matrix((width / 2, height / 2), side, 0.0, SIZE)]
+    side /= 2
+    while side >= MIN_TILE:
+        yield [
+            square_matrix((x, y), side, 0.0, SIZE)
+            for y in _centres(height, side)
+            for x in _centres(width, side)
+        ]
+        side /= 2
+
+
+def _centres(length: int, side: float) -> np.ndarray:
+    if length <= side:
+        return np.array([length / 2])
+    number = math.ceil((length - side) / (side / 2)) + 1
+    return np.linspace(side / 2, length - side / 2, number)

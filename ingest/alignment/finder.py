@@ -1,0 +1,200 @@
+"""Finding the faces of a photo."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ingest.alignment import quad as quads
+from ingest.alignment.detector import (
+    OVERLAP,
+    SCORE,
+    SIZE,
+    Detection,
+    detect,
+    overlap,
+    tilings,
+)
+from ingest.alignment.landmarks import (
+    detection_square,
+    find_blendshapes,
+    find_landmarks,
+    landmark_square,
+)
+from ingest.alignment.networks import Networks, load_networks
+from ingest.alignment.pose import head_pose
+from ingest.alignment.pyramid import Pixels, Pyramid, square_matrix
+
+SECOND_LOOKS = ((1.6, 0), (1.0, 0), (1.2, 90), (1.2, -90), (1.2, 180))
+"""Side of the square that is looked at, in sides of the photo, and its turn in degrees."""
+PRESENCE = 0.5
+"""Belief of the landmark network below which a detection is no face."""
+SETTLED = 0.0125
+"""Mean move of the landmarks from one look to the next, in sides of their box, at which they
+have settled. On a face they do so at once; on what only resembles one they wander."""
+PASSES = 4
+"""Further looks at a face until then."""
+SAME = 0.15
+"""Distance of two quads' centres, in sides of the larger, below which they show one face; the
+eyes of one face are 0.25 apart."""
+CLEAR = 0.75
+"""Detector score at which there is a face for sure; what only resembles one stays below."""
+SEEN = 0.7
+"""Detector score at which a photo without landmarks is said to show something like a face."""
+UPRIGHT = 0.85
+"""Detector score from which a face need not be looked at upside down."""
+NEAR = 2.5
+"""Side of the square in which that is done, in sides of the face's box."""
+FAINT = 0.25
+"""Detector score that is enough where nothing else was found."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a photo; all coordinates in pixels from the photo's upper left corner.
+
+    Attributes:
+        box: (4,) float64 x0, y0, x1, y1 around the landmarks.
+        landmarks: (478, 3) float64, z in pixels too, away from the viewer.
+        yaw, pitch, roll: degrees, see `ingest.alignment.pose.head_pose`.
+        blendshapes: (52,) float32, 0 to 1, in the order of
+            `data.blendshapes.BLENDSHAPES`.
+        score: the landmark network's belief that this is a face, 0 to 1.
+        quad: (4, 2) float64, the FFHQ square, see `ingest.alignment.quad`.
+    """
+
+    box: np.ndarray
+    landmarks: np.ndarray
+    yaw: float
+    pitch: float
+    roll: float
+    blendshapes: np.ndarray
+    score: float
+    quad: np.ndarray
+
+
+class FaceFinder:
+    """Finds faces; the networks are loaded on first use. One finder serves one thread."""
+
+    @cached_property
+    def _networks(self) -> Networks:
+        return load_networks()
+
+    def find(self, photo: Pixels, *, largest: bool = False) -> list[Face]:
+        """The faces of a photo, largest first.
+
+        Args:
+            photo: (H, W, 3) uint8, or an RGB picture; upright.
+            largest: stop looking for smaller faces once there is one; the result then holds
+                at least the largest face, if there is any.
+
+        Returns:
+            the faces, by falling side of their quads; empty if there is none.
+        """
+        views = Pyramid(photo)
+        faces: list[Face] = []
+        for tiles in tilings(views.width, views.height):
+            faces += self._search(views, tiles, SCORE, faces)
+            if largest and faces:
+                break
+        if not faces:
+            faces = self._second_look(views)
+        return _distinct(faces)
+
+    def glimpse(self, photo: Pixels) -> bool:
+        """Whether the detector sees a face, be its landmarks found or not."""
+        views = Pyramid(photo)
+        (whole,) = next(tilings(views.width, views.height))
+        return bool(detect(self._networks.detector, views, whole, SEEN))
+
+    def _second_look(self, photo: Pyramid) -> list[Face]:
+        """A face that fills the photo, lies on its side, or is hard to see."""
+        side = float(max(photo.width, photo.height))
+        centre = (photo.width / 2, photo.height / 2)
+        for zoom, turn in SECOND_LOOKS:
+            square = square_matrix(centre, zoom * side, math.radians(turn), SIZE)
+            faces = self._search(photo, [square], FAINT, [])
+            if faces:
+                return faces
+        return []
+
+    def _search(
+        self, photo: Pyramid, squares: Iterable[np.ndarray], score: float, known: list[Face]
+    ) -> list[Face]:
+        """Faces in the squares that are not among those `known`."""
+        network = self._networks.detector
+        found = [d for square in squares for d in detect(network, photo, square, score)]
+        found.sort(key=lambda d: -d.score)
+        faces: list[Face] = []
+        for detection in found:
+            boxes = np.array([f.box for f in (*known, *faces)]).reshape(-1, 4)
+            # only what turned out to be a face may hide another detection: at a coarse look
+            # the detector's boxes are often too far off for the landmarks
+            if (overlap(detection.box, boxes) > OVERLAP).any():
+                continue
+            upright = self._upright(photo, detection)
+            # the detector's word counts less where it looked upside down
+            clear = upright is detection and detection.score >= CLEAR
+            face = self._face(photo, upright, clear=clear)
+            if face is not None:
+                faces.append(face)
+        return faces
+
+    def _upright(self, photo: Pyramid, detection: Detection) -> Detection:
+        """The detection, or a much surer one of the same face upside down, which looks faintly like
+        an upright face to both networks."""
+        if detection.score >= UPRIGHT:
+            return detection
+        low, high = detection.box[:2], detection.box[2:]
+        x, y = (low + high) / 2
+        square = square_matrix((x, y), NEAR * float((high - low).max()), math.pi, SIZE)
+        turned = detect(self._networks.detector, photo, square, max(CLEAR, detection.score + 0.1))
+        same = [d for d in turned if overlap(detection.box, d.box[None])[0] > OVERLAP]
+        return max([detection, *same], key=lambda d: d.score)
+
+    def _face(self, photo: Pyramid, detection: Detection, *, clear: bool) -> Face | None:
+        """The face of a detection if the landmark network sees it too: if its landmarks settle,
+        or the detection is clear, and it believes in a face to the end."""
+        network = self._networks.landmarks
+        points, presence = find_landmarks(network, photo, detection_square(detection))
+        settled = False
+        for look in range(PASSES):
+            if presence < PRESENCE or settled or (look and clear):
+                break
+            before = points
+            points, presence = find_landmarks(network, photo, landmark_square(before))
+            move = np.linalg.norm(points - before, axis=1).mean()
+            settled = move < SETTLED * math.sqrt(np.prod(np.ptp(points[:, :2], axis=0)))
+        if presence < PRESENCE or not (settled or clear):
+            return None
+        yaw, pitch, roll = head_pose(points, self._networks.canonical)
+        return Face(
+            box=np.concatenate([points[:, :2].min(0), points[:, :2].max(0)]),
+            landmarks=points,
+            yaw=yaw,
+            pitch=pitch,
+            roll=roll,
+            blendshapes=find_blendshapes(self._networks.blendshapes, points),
+            score=presence,
+            quad=quads.ffhq_quad(points),
+        )
+
+
+def _distinct(faces: list[Face]) -> list[Face]:
+    """The faces without doubles (the surer one stays), largest first."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda f: -f.score):
+        if not any(same_face(face.quad, other.quad) for other in kept):
+            kept.append(face)
+    return sorted(kept, key=lambda f: (-quads.side(f.quad), *f.box))
+
+
+def same_face(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two quads of one photo belong to the same face: their centres are closer than two
+    heads can be."""
+    apart = math.hypot(*(first.mean(0) - second.mean(0)))
+    return apart < SAME * max(quads.side(first), quads.side(second))

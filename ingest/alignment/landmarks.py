@@ -1,0 +1,80 @@
+"""478 points on a face, and the 52 blendshapes that follow from them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ingest.alignment.detector import Detection
+from ingest.alignment.networks import Network
+from ingest.alignment.pyramid import Pyramid, square_matrix
+
+SIZE = 256
+"""Pixels of the landmark network's input."""
+POINTS = 478
+ROOM = 1.5
+"""Side of the square given to the network, in sides of the face's box."""
+OUTER_CORNERS = (33, 263)
+"""Outer corners of the eyes, which define upright."""
+# The landmarks that the blendshape network looks at.
+# fmt: off
+_WATCHED = np.array([
+    0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65,
+    66, 67, 70, 78, 80, 81, 82, 84, 87, 88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136,
+    144, 145, 146, 148, 149, 150, 152, 153, 154, 155, 157, 158, 159, 160, 161, 162, 163, 168, 172,
+    173, 176, 178, 181, 185, 191, 195, 197, 234, 246, 249, 251, 263, 267, 269, 270, 276,
+    282, 283, 284, 285, 288, 291, 293, 295, 296, 297, 300, 308, 310, 311, 312, 314, 317, 318, 321,
+    323, 324, 332, 334, 336, 338, 356, 361, 362, 365, 373, 374, 375, 377, 378, 379, 380, 381, 382,
+    384, 385, 386, 387, 388, 389, 390, 397, 398, 400, 402, 405, 409, 415, 454, 466, 468, 469, 470,
+    471, 472, 473, 474, 475, 476, 477,
+])
+# fmt: on
+
+
+def detection_square(found: Detection) -> np.ndarray:
+    """Matrix of the square for the landmark network around a detected face."""
+    across = found.eyes[1] - found.eyes[0]
+    low, high = found.box[:2], found.box[2:]
+    centre = (low + high) / 2
+    return square_matrix(
+        (centre[0], centre[1]),
+        ROOM * float((high - low).max()),
+        math.atan2(across[1], across[0]),
+        SIZE,
+    )
+
+
+def landmark_square(points: np.ndarray) -> np.ndarray:
+    """The same around landmarks (478, 3) that were found before."""
+    plane = points[:, :2]
+    across = plane[OUTER_CORNERS[1]] - plane[OUTER_CORNERS[0]]
+    angle = math.atan2(across[1], across[0])
+    upright = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    turned = plane @ upright.T
+    low, high = turned.min(0), turned.max(0)
+    centre = upright.T @ ((low + high) / 2)
+    return square_matrix((centre[0], centre[1]), ROOM * float((high - low).max()), angle, SIZE)
+
+
+def find_landmarks(
+    network: Network, photo: Pyramid, matrix: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """The landmarks of the face in a square of the photo.
+
+    Returns:
+        (478, 3) float64: x, y in pixels of the photo, z in the same unit, away from the viewer,
+        and the network's belief that there is a face, 0 to 1.
+    """
+    out = network(photo.view(matrix, SIZE)[None] / np.float32(255))
+    points = out["Identity"].reshape(POINTS, 3).astype(np.float64)
+    presence = 1 / (1 + math.exp(-float(np.clip(out["Identity_1"].reshape(()), -100, 100))))
+    scale = math.hypot(matrix[0, 0], matrix[1, 0])
+    plane = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+    return np.concatenate([plane, points[:, 2:] * scale], axis=1), presence
+
+
+def find_blendshapes(network: Network, points: np.ndarray) -> np.ndarray:
+    """`data.blendshapes.BLENDSHAPES` (52,) float32, 0 to 1, for landmarks (478, 3)."""
+    (result,) = network(points[_WATCHED, :2][None]).values()
+    return result.reshape(-1).astype(np.float32)
