@@ -18,9 +18,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from data.assets import asset_path, load_generator
-from data.registry import model_file, pull
-from ingest.inversion import BACKBONE, OptimisationConfig, guess_features, resize
-from ris.backbones import EfficientNetLite
+from data.backbones import load_efficientnet
+from ingest.inversion import OptimisationConfig, guess_features, resize
 from ris.generators.mobilestylegan import MobileStyleGAN
 from ris.pspace import PSpace, fit_pspace
 from ris.readout import ReadOut, fit_readout
@@ -103,9 +102,7 @@ def main() -> None:
         parser.error(f"--faces must be {2 * CHUNK} or more")
     generator = load_generator()
     assert isinstance(generator, MobileStyleGAN)
-    model = model_file(BACKBONE)
-    pull(model)
-    backbone = EfficientNetLite(torch.load(model.path(".pth"), weights_only=True))
+    backbone = load_efficientnet()
     config = OptimisationConfig()
     size = config.resolution
 

@@ -1,95 +1,261 @@
-"""Speed and likeness of the inverter on a folder of aligned photos.
+"""Likeness and speed of the encoder, of its refinement, and of optimisation alone.
 
-    python benchmarks/inversion.py photos/ --n 12 --out out/inversion.jpg
+    python -m benchmarks.inversion photos/ more/ --models MODELS --n 50 --out out/inversion
 
-Writes a sheet (photos above, full renders of their codes below) and prints, face by face,
-seconds, the inverter's error, the PSNR of the full render at 128 px and its feature distance.
+Each argument is a folder (or list) of FFHQ-cropped photos and becomes a table; measures are those
+of `benchmarks.measures`. What was computed is kept in the --out folder, by photo, method and the
+fingerprint of what made it, so a run that was interrupted goes on, and one with more photos or
+methods adds to it. Writes results.json and sheet.jpg there: photos above, methods below.
+Needs the packages of the extra `bench`, and --models: the folder of the face parser's file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from data.assets import load_generator
-from ingest.inversion import OptimisationInverter, load_inverter, resize
+from benchmarks.measures import Measure, compare_all, describe_all, standard
+from benchmarks.measures.pictures import scaled, to_bytes
+from benchmarks.measures.results import SECONDS, THUMBNAIL, Results, as_table, summary
+from data.assets import load_generator, load_tensors
+from data.hashing import file_sha256
+from ingest.encoder import EncoderInverter, load_encoder_inverter, unpack
+from ingest.inversion import Inverter, OptimisationInverter, load_inverter
+from ingest.sources import find_photos
+from ris.errors import ModelFileError, RisError
+from ris.generators.mobilestylegan import MobileStyleGAN
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-TILE = 256
-COLUMNS = 6
+PHOTO_SIZE = 512
+"""Pixels at which photos are given to the inverters and compared."""
+REFINED, FROM_MEAN = (10, 30, 100), (60, 120)
+"""Steps of optimisation from the first codes, and from the mean code."""
+BATCH = 16
+"""Photos at once when the speed of the first codes is measured."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to invert: (B, 3, S, S) photos -> (B, L, 512) codes.
+
+    Attributes:
+        name: what tables and `--methods` call it.
+        fingerprint: hash of everything that changes a code.
+        invert: does it.
+    """
+
+    name: str
+    fingerprint: str
+    invert: Callable[[torch.Tensor], torch.Tensor]
+
+
+def first_inverter(generator: MobileStyleGAN, file: Path | None) -> Inverter:
+    """The encoder in `file`, or the shipped one, or the linear guess where none is shipped."""
+    optimiser = load_inverter(generator, steps=0)
+    if file is not None:
+        tensors, metadata = load_tensors(file)
+        net = unpack(tensors, metadata).to(generator.device)
+        return EncoderInverter(generator, net, optimiser.pspace, file_sha256(file)[:16])
+    try:
+        return load_encoder_inverter(generator)
+    except ModelFileError as e:
+        print(f"{e}: the linear guess stands in for it", file=sys.stderr)
+        return optimiser
+
+
+def all_methods(generator: MobileStyleGAN, first: Inverter) -> list[Method]:
+    """First codes, refined by 10, 30 and 100 steps, and 60 and 120 steps from the mean code."""
+    name = first.name if isinstance(first, EncoderInverter) else "guess"
+    methods = [Method(name, first.fingerprint, lambda x: first.invert(x).w)]
+    for steps in REFINED:
+        methods.append(_refined(name, first, load_inverter(generator, steps=steps)))
+    return methods + [_from_mean(load_inverter(generator, steps=steps)) for steps in FROM_MEAN]
+
+
+def _refined(name: str, first: Inverter, optimiser: OptimisationInverter) -> Method:
+    def invert(photos: torch.Tensor) -> torch.Tensor:
+        return optimiser.invert(photos, start=first.invert(photos).w).w
+
+    fingerprint = f"{first.fingerprint}/{optimiser.fingerprint}"
+    return Method(f"{name} + {optimiser.config.steps}", fingerprint, invert)
+
+
+def _from_mean(optimiser: OptimisationInverter) -> Method:
+    mean = optimiser.pspace.to_w(torch.zeros_like(optimiser.pspace.mean)[None])
+
+    def invert(photos: torch.Tensor) -> torch.Tensor:
+        return optimiser.invert(photos, start=mean.expand(len(photos), -1)).w
+
+    return Method(f"mean + {optimiser.config.steps}", f"mean/{optimiser.fingerprint}", invert)
 
 
 def read(path: Path) -> torch.Tensor:
-    """(1, 3, S, S) in [-1, 1]; a picture that is not square is cut to its middle."""
+    """(1, 3, 512, 512) in [-1, 1]; of a picture that is not square, its middle."""
     with Image.open(path) as opened:
         picture = opened.convert("RGB")
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     pixels = np.asarray(picture.crop((left, top, left + side, top + side)))
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float()[None] / 127.5 - 1
+    image = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float()[None] / 127.5 - 1
+    return scaled(image, PHOTO_SIZE)
 
 
-def tile(image: torch.Tensor) -> np.ndarray:
-    """(1, 3, S, S) -> (TILE, TILE, 3) uint8."""
-    small = resize(image.clamp(-1, 1), TILE)[0].permute(1, 2, 0)
-    return ((small + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+def measure(
+    paths: Sequence[Path],
+    methods: Sequence[Method],
+    measures: Callable[[], Sequence[Measure]],
+    generator: MobileStyleGAN,
+    results: Results,
+    batch: int,
+) -> list[str]:
+    """Fills in what is missing, `batch` photos at a time; returns the photos' keys.
+
+    `measures` is called once, and only if there is something to measure.
+    """
+    keys = [file_sha256(path) for path in paths]
+    loaded: Sequence[Measure] | None = None
+    for start in range(0, len(paths), batch):
+        chunk = range(start, min(start + batch, len(paths)))
+        if all(results.get(keys[i], m) for i in chunk for m in methods):
+            continue
+        loaded = measures() if loaded is None else loaded
+        photos = {i: read(paths[i]) for i in chunk}
+        described = {i: describe_all(loaded, photo) for i, photo in photos.items()}
+        for method in methods:
+            missing = [i for i in chunk if results.get(keys[i], method) is None]
+            if not missing:
+                continue
+            begin = time.perf_counter()
+            codes = method.invert(torch.cat([photos[i] for i in missing]))
+            seconds = (time.perf_counter() - begin) / len(missing)
+            for i, code in zip(missing, codes, strict=True):
+                with torch.no_grad():
+                    render = generator.render(generator.sigma(code[None])).clamp(-1, 1)
+                other = describe_all(loaded, scaled(render, PHOTO_SIZE))
+                values = compare_all(loaded, described[i], other) | {SECONDS: seconds}
+                results.put(keys[i], method, values, render)
+            done = f"{chunk.stop}/{len(paths)}"
+            print(f"{done} {method.name}: {seconds:.2f} s a face", file=sys.stderr, flush=True)
+    return keys
 
 
-@torch.no_grad()
-def compare(
-    inverter: OptimisationInverter, render: torch.Tensor, photo: torch.Tensor
-) -> list[float]:
-    """PSNR (dB, range 2) and feature distance at the inverter's size."""
-    a, b = resize(render, inverter.input_size), resize(photo, inverter.input_size)
-    psnr = 10 * torch.log10(4 / (a - b).square().mean())
-    return [psnr.item(), inverter.distance(a, b).item()]
-
-
-def main() -> None:
-    """Inverts and reports."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photos", type=Path, help="folder of aligned face photos")
-    parser.add_argument("--n", type=int, default=12, help="photos, spread over the folder")
-    parser.add_argument("--steps", type=int, default=None)
-    parser.add_argument("--out", type=Path, default=Path("out/inversion.jpg"))
-    args = parser.parse_args()
-    paths = sorted(p for p in args.photos.iterdir() if p.suffix.lower() in SUFFIXES)
-    if not paths:
-        parser.error(f"no photos in {args.photos}")
-    paths = paths[:: max(len(paths) // args.n, 1)][: args.n]
-    generator = load_generator()
-    inverter = load_inverter(generator, steps=args.steps)
-    print(
-        f"{inverter.fingerprint}, {inverter.config.steps} steps, {torch.get_num_threads()} threads"
-    )
-    load_inverter(generator, steps=2).invert(read(paths[0]))  # the first steps allocate
-    pairs, numbers = [], []
-    for path in paths:
-        photo = read(path)
+def batched_seconds(inverter: Inverter, photos: Sequence[torch.Tensor], runs: int = 3) -> float:
+    """Seconds a face where all `photos` are given at once, the best of some runs."""
+    batch = torch.cat(list(photos))
+    times = []
+    for _ in range(runs):
         begin = time.perf_counter()
-        inversion = inverter.invert(photo)
-        seconds = time.perf_counter() - begin
-        with torch.no_grad():
-            render = generator.render(generator.sigma(inversion.w)).clamp(-1, 1)
-        row = [seconds, inversion.error.item(), *compare(inverter, render, photo)]
-        print(f"{path.name}: " + " ".join(f"{x:.3f}" for x in row), flush=True)
-        numbers.append(row)
-        pairs.append(np.concatenate([tile(photo), tile(render)]))
-    names = ("seconds", "error", "PSNR at 128 px", "feature distance of the render")
-    for name, values in zip(names, np.array(numbers).T, strict=True):
-        print(f"{name}: mean {values.mean():.3f}, median {np.median(values):.3f}")
-    while len(pairs) % COLUMNS and len(pairs) > COLUMNS:
-        pairs.append(np.full_like(pairs[0], 255))
-    lines = [np.concatenate(pairs[i : i + COLUMNS], 1) for i in range(0, len(pairs), COLUMNS)]
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.concatenate(lines)).save(args.out, quality=92)
-    print(args.out)
+        inverter.invert(batch)
+        times.append((time.perf_counter() - begin) / len(batch))
+    return min(times)
+
+
+def sheet(
+    photos: Sequence[tuple[Path, str]],
+    methods: Sequence[Method],
+    results: Results,
+    columns: int = 7,
+) -> Image.Image:
+    """Photos (path, key) in a row, below them each method's reconstructions, row after row."""
+    tiles = [
+        [Image.fromarray(to_bytes(scaled(read(path), THUMBNAIL)))]
+        + [Image.open(results.thumbnail(key, m)) for m in methods]
+        for path, key in photos
+    ]
+    height = THUMBNAIL * (1 + len(methods))
+    bands = -(-len(tiles) // columns)
+    picture = Image.new(
+        "RGB", (THUMBNAIL * min(columns, len(tiles)), (height + 8) * bands), "white"
+    )
+    for i, column in enumerate(tiles):
+        band, x = divmod(i, columns)
+        for j, tile in enumerate(column):
+            picture.paste(tile, (x * THUMBNAIL, band * (height + 8) + j * THUMBNAIL))
+    return picture
+
+
+def spread(argument: str, n: int) -> list[Path]:
+    """`n` of the photos, evenly over their order; 0: all."""
+    found = list(find_photos(argument))
+    if n <= 0 or n >= len(found):
+        return found
+    return [found[i] for i in np.linspace(0, len(found) - 1, n).round().astype(int)]
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("photos", nargs="+", help="folder, .txt list or pattern of aligned photos")
+    add("--models", type=Path, required=True, help="folder with the face parser's TFLite file")
+    add("--n", type=int, default=0, help="photos of each argument, spread evenly (0: all)")
+    add("--encoder", type=Path, help="an encoder's safetensors file (default: the shipped one)")
+    add("--methods", nargs="+", help="only these (names as in the table; default: all)")
+    add("--batch", type=int, default=torch.get_num_threads(), help="photos inverted at once")
+    add("--sheet", type=int, default=28, help="photos on the sheet, the first argument's first")
+    add("--sheet-methods", nargs="+", help="default: first, refined by 30, 120 from the mean")
+    add("--out", type=Path, default=Path("out/inversion"))
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Measures, prints tables and writes results.json and sheet.jpg; returns what it writes."""
+    args = parse_arguments(arguments)
+    generator = load_generator()
+    if not isinstance(generator, MobileStyleGAN):
+        raise RisError(f"there is no inverter for {generator.name}")
+    first = first_inverter(generator, args.encoder)
+    methods = all_methods(generator, first)
+    name = methods[0].name
+    if args.methods:
+        unknown = set(args.methods) - {m.name for m in methods}
+        if unknown:
+            known = ", ".join(m.name for m in methods)
+            raise RisError(f"no method {', '.join(sorted(unknown))}; known: {known}")
+        methods = [m for m in methods if m.name in args.methods]
+    results = Results(args.out)
+    report: dict[str, Any] = {
+        "threads": torch.get_num_threads(),
+        "methods": {m.name: m.fingerprint for m in methods},
+        "sets": {},
+    }
+    shown: list[tuple[Path, str]] = []
+    for argument in args.photos:
+        photos = spread(argument, args.n)
+        keys = measure(
+            photos, methods, lambda: standard(args.models), generator, results, args.batch
+        )
+        found = summary(keys, methods, results)
+        report["sets"][argument] = {"photos": len(photos), "values": found}
+        print(as_table(argument, found, len(photos)) + "\n")
+        shown += zip(photos, keys, strict=True)
+    report["batched_seconds"] = {
+        name: batched_seconds(first, [read(path) for path, _ in shown[:BATCH]])
+    }
+    print(
+        f"{name}, {min(BATCH, len(shown))} at once: {report['batched_seconds'][name]:.3f} s a face"
+    )
+    (args.out / "results.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
+    wanted = args.sheet_methods or [name, f"{name} + 30", "mean + 120"]
+    on_sheet = [m for m in methods if m.name in wanted]
+    sheet(shown[: args.sheet], on_sheet, results).save(args.out / "sheet.jpg", quality=90)
+    print(args.out / "sheet.jpg")
+    return report
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except RisError as e:
+        sys.exit(f"inversion: {e}")
