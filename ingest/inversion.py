@@ -28,12 +28,13 @@ from ris.backbones import EfficientNetLite
 from ris.errors import InputError, MismatchError, ModelFileError
 from ris.generators import Generator
 from ris.generators.mobilestylegan import MobileStyleGAN
+from ris.precision import fast_dtype
 from ris.pspace import PSpace
 from ris.readout import ReadOut
 
 GUESS_BLOCKS = (4, 10, 15)
 """Blocks whose pooled outputs give the first guess; see `guess_features`."""
-BACKBONE = "efficientnet-lite0"
+GPU_GROUP = 32  # faces that a GPU optimises side by side
 Progress = Callable[[int, int], None]
 
 
@@ -42,16 +43,20 @@ class Inversion(NamedTuple):
 
     Attributes:
         w: (B, L, 512) W+ codes.
-        error: (B,) feature distance between the photo and the code's small picture: the mean
-            over the backbone's blocks of the squared difference in standard deviations of
-            generated faces, weighted towards the face. 0: the same picture; about 0.5: a clear
-            likeness; 1.2 to 1.9: two photos of different people.
+        error: (B,) feature distance between the photo and the code's small picture, or None where
+            it was not measured: the mean over the backbone's blocks of the squared difference in
+            standard deviations of generated faces, weighted towards the face. 0: the same
+            picture; about 0.5: a clear likeness; 1.2 to 1.9: photos of different people.
         steps: optimisation steps taken for each face.
     """
 
     w: torch.Tensor
-    error: torch.Tensor
+    error: torch.Tensor | None
     steps: int
+
+    def errors(self) -> list[float | None]:
+        """The error of each face."""
+        return [None] * len(self.w) if self.error is None else self.error.tolist()
 
 
 class Inverter(Protocol):
@@ -63,20 +68,13 @@ class Inverter(Protocol):
     batch: int
     """Photos to give at once."""
 
-    def invert(
-        self,
-        images: torch.Tensor,
-        *,
-        start: torch.Tensor | None = None,
-        progress: Progress | None = None,
-    ) -> Inversion:
+    def invert(self, images: torch.Tensor, *, progress: Progress | None = None) -> Inversion:
         """(B, 3, S, S) aligned photos in [-1, 1] -> codes.
 
         A photo's code does not depend on the photos beside it.
 
         Args:
             images: cropped as FFHQ's are, any S.
-            start: (B, 512) or (B, L, 512) codes to start from; None: a first guess.
             progress: called with steps done and steps in all.
         """
         ...
@@ -135,6 +133,12 @@ def resize(images: torch.Tensor, size: int) -> torch.Tensor:
     )
 
 
+def check_photos(images: torch.Tensor) -> None:
+    """Raises InputError unless images are (B, 3, S, S)."""
+    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
+        raise InputError(f"an inversion wants (B, 3, S, S) photos, not {tuple(images.shape)}")
+
+
 def face_window(size: int, face_weight: float) -> torch.Tensor:
     """(1, 1, size, size) weights of mean 1, higher inside FFHQ's usual face ellipse."""
     ys, xs = torch.meshgrid(*[(torch.arange(size) + 0.5) / size] * 2, indexing="ij")
@@ -146,7 +150,7 @@ def face_window(size: int, face_weight: float) -> torch.Tensor:
 class OptimisationInverter:
     """The default inverter: see the module's text.
 
-    Every face is optimised alone on one thread, as many at once as torch has threads. Threads
+    On a CPU every face is optimised alone on one thread, as many at once as torch has. Threads
     that share one face wait for each other at every layer (ruinous on a busy machine), and sums
     in another order lead the descent elsewhere: so a face's code depends neither on the faces
     beside it nor on the number of threads.
@@ -157,6 +161,8 @@ class OptimisationInverter:
         tensors: fitted values: ``pspace.mean``, ``pspace.root``, ``readout.*`` (`ReadOut`),
             ``guess.*`` (`FirstGuess`) and ``features.{block}.std`` (C,).
         config: steps, rates and priors.
+        dtype: of the read-out's activations; None: whatever is fast here (`fast_dtype`).
+            bfloat16 changes a gradient's direction by less than a degree.
 
     Raises:
         ModelFileError: a tensor is missing or of another shape.
@@ -171,40 +177,50 @@ class OptimisationInverter:
         backbone: EfficientNetLite,
         tensors: Mapping[str, torch.Tensor],
         config: OptimisationConfig | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         self.config = config or OptimisationConfig()
         if self.config.steps < 0:
             raise InputError(f"an inversion takes 0 or more steps, not {self.config.steps}")
         if len(self.config.blocks) != len(self.config.block_weights):
             raise InputError("an inversion needs one weight for each backbone block")
+        device = generator.device
+        self.dtype = dtype or fast_dtype(device)
         self.generator = generator
-        self.backbone = backbone
+        self.backbone = backbone.to(device)
         self.input_size = self.config.resolution
         self.batch = max(torch.get_num_threads(), 4)
         try:
-            self.pspace = PSpace(tensors["pspace.mean"], tensors["pspace.root"])
-            self.readout = ReadOut(generator, self.config.resolution, _within(tensors, "readout."))
-            self.guess = FirstGuess(_within(tensors, "guess."))
+            self.pspace = PSpace(tensors["pspace.mean"], tensors["pspace.root"]).to(device)
+            drawn = generator if self.dtype == torch.float32 else generator.cast(self.dtype)
+            self.readout = ReadOut(drawn, self.config.resolution, _within(tensors, "readout."))
+            self.guess = FirstGuess(
+                {k: t.to(device) for k, t in _within(tensors, "guess.").items()}
+            )
             self._std = [
-                tensors[f"features.{b}.std"].float()[None, :, None, None]
+                tensors[f"features.{b}.std"].to(device, torch.float32)[None, :, None, None]
                 for b in self.config.blocks
             ]
         except (KeyError, ValueError) as e:
             raise ModelFileError(f"the inversion asset does not fit: {e}") from e
-        window = face_window(self.input_size, self.config.face_weight)
+        window = face_window(self.input_size, self.config.face_weight).to(device)
         self._window = window
-        sizes = [f.shape[-1] for f in self._features(torch.zeros(1, 3, *window.shape[-2:]))]
+        sizes = [f.shape[-1] for f in self._features(torch.zeros_like(window).repeat(1, 3, 1, 1))]
         self._feature_windows = [F.adaptive_avg_pool2d(window, size) for size in sizes]
         self.fingerprint = self._fingerprint(tensors)
 
     def _fingerprint(self, tensors: Mapping[str, torch.Tensor]) -> str:
         parts = [self.generator.fingerprint, self.backbone.fingerprint]
         digest = hashlib.sha256("/".join(parts).encode())
-        digest.update(repr(dataclasses.astuple(self.config)).encode())
+        digest.update(repr((*dataclasses.astuple(self.config), str(self.dtype))).encode())
         for name in sorted(tensors):
             digest.update(name.encode())
             digest.update(tensors[name].detach().cpu().contiguous().numpy().tobytes())
         return f"{self.name}-{digest.hexdigest()[:16]}"
+
+    def feature_stds(self) -> list[torch.Tensor]:
+        """(C,) standard deviation of each channel over generated faces, for each block."""
+        return [std.flatten() for std in self._std]
 
     def _features(self, images: torch.Tensor) -> list[torch.Tensor]:
         found = self.backbone.features(images, self.config.blocks)
@@ -240,11 +256,15 @@ class OptimisationInverter:
     ) -> Inversion:
         """See `Inverter.invert`.
 
+        Args:
+            images: cropped as FFHQ's are, any S.
+            start: (B, 512) or (B, L, 512) codes to start from; None: a first guess.
+            progress: called with steps done and steps in all.
+
         Raises:
-            InputError: images or starting codes are not of the shape above.
+            InputError: images or starting codes are not of the shapes above.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
-            raise InputError(f"an inversion wants (B, 3, S, S) photos, not {tuple(images.shape)}")
+        check_photos(images)
         rows, width = self.generator.layout.rows, self.generator.latent_size
         if start is not None:
             if start.shape not in ((len(images), width), (len(images), rows, width)):
@@ -256,33 +276,37 @@ class OptimisationInverter:
                 start = start[:, None].expand(-1, rows, -1)
         if not len(images):
             return Inversion(torch.zeros(0, rows, width), torch.zeros(0), self.config.steps)
+        device = self.generator.device
+        group = 1 if device.type == "cpu" else GPU_GROUP
         counter = StepCounter(self.config.steps * len(images), progress)
 
         def work(i: int) -> tuple[torch.Tensor, torch.Tensor]:
-            photo = images[i : i + 1].to(self.generator.device, torch.float32)
-            target = resize(photo, self.input_size)
-            w = self._invert_one(target, None if start is None else start[i : i + 1], counter)
-            return w, self.error(w, target)
+            some = slice(i * group, (i + 1) * group)
+            target = resize(images[some].to(device, torch.float32), self.input_size)
+            first = None if start is None else start[some].to(device)
+            w = self._descend(target, first, counter)
+            return w.cpu(), self.error(w, target).cpu()
 
-        found = on_single_threads(work, len(images), counter)
+        found = on_single_threads(work, -(-len(images) // group), counter)
         codes, errors = zip(*found, strict=True)
         return Inversion(torch.cat(codes), torch.cat(errors), self.config.steps)
 
     def _first(
         self, target: torch.Tensor, start: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Shared code (1, 512) and deviations (1, L, 512) to start from."""
+        """Shared codes (B, 512) and deviations (B, L, 512) to start from."""
         if start is None:
             v = self.guess(guess_features(self.backbone, target))
-            return v, torch.zeros(1, self.generator.layout.rows, v.shape[1])
-        rows = self.pspace.from_w(start.float())  # [1, L, 512]
+            return v, v.new_zeros(len(v), self.generator.layout.rows, v.shape[1])
+        rows = self.pspace.from_w(start.float())  # [B, L, 512]
         v = rows.mean(1)
         return v, rows - v[:, None]
 
-    def _invert_one(
+    def _descend(
         self, target: torch.Tensor, start: torch.Tensor | None, counter: StepCounter
     ) -> torch.Tensor:
-        """(1, 3, R, R) photo -> (1, L, 512) code."""
+        """(B, 3, R, R) photos -> (B, L, 512) codes. Losses are summed over the faces, so that
+        each moves as it would alone."""
         cfg = self.config
         with torch.no_grad():
             v, d = self._first(target, start)
@@ -297,14 +321,15 @@ class OptimisationInverter:
             with torch.enable_grad():
                 picture = self.picture(self.pspace.to_w(v[:, None] + d))
                 distances = self._distances(self._features(picture), wanted)
-                loss = cfg.pixel_weight * ((picture - target).square() * self._window).mean()
+                off = (picture - target).square() * self._window
+                loss = cfg.pixel_weight * off.mean((1, 2, 3))
                 for weight, distance in zip(cfg.block_weights, distances, strict=True):
-                    loss = loss + weight * distance.mean()
-                loss = loss + cfg.code_prior * v.square().mean()
-                loss = loss + cfg.deviation_prior * d.square().mean()
-                v.grad, d.grad = torch.autograd.grad(loss, (v, d))
+                    loss = loss + weight * distance
+                loss = loss + cfg.code_prior * v.square().mean(1)
+                loss = loss + cfg.deviation_prior * d.square().mean((1, 2))
+                v.grad, d.grad = torch.autograd.grad(loss.sum(), (v, d))
             optimiser.step()
-            counter.step()
+            counter.step(len(target))
         with torch.no_grad():
             return self.pspace.to_w(v[:, None] + d)
 
@@ -325,20 +350,12 @@ def load_inverter(generator: Generator, *, steps: int | None = None) -> Optimisa
         MismatchError: the shipped values were fitted on other weights.
     """
     from data.assets import asset_path, load_tensors
-    from data.registry import model_file, pull
+    from data.backbones import load_efficientnet
 
     if not isinstance(generator, MobileStyleGAN):
         raise ModelFileError(f"there is no inverter for the generator {generator.name}")
     tensors, metadata = load_tensors(asset_path(f"inversion-{generator.name}.safetensors"))
-    model = model_file(BACKBONE)
-    pull(model)
-    try:
-        state = torch.load(model.path(".pth"), weights_only=True, map_location="cpu")
-        backbone = EfficientNetLite(state)
-    except (ValueError, RuntimeError) as e:
-        raise ModelFileError(
-            f"the file of {BACKBONE} is damaged ({e}): run `ris models pull --force`"
-        ) from e
+    backbone = load_efficientnet()
     for what, ours in (("generator", generator.fingerprint), ("backbone", backbone.fingerprint)):
         if metadata.get(what) != ours:
             raise MismatchError(

@@ -13,6 +13,7 @@ from ingest.embedding import MAX_RESOLUTION, Embedder
 if TYPE_CHECKING:
     from data.store import Store
     from ingest.inversion import Inverter
+    from ingest.inverters import InverterKind
     from ris.catalogue import FeatureCatalogue
     from ris.generators.protocol import Generator
 
@@ -29,14 +30,16 @@ class Session:
         catalogue_path: a catalogue's file; None for the shipped one.
         max_resolution: widest activation in the scores; None for all.
         instance_norm: see `ris.contribution.class_energy`.
-        steps: optimisation steps of the inverter; None for its default.
+        inverter_kind: how photos become codes.
+        refine: steps of optimisation, see `ingest.inverters.make_inverter`.
     """
 
     generator_name: str = DEFAULT_GENERATOR
     catalogue_path: Path | None = None
     max_resolution: int | None = MAX_RESOLUTION
     instance_norm: bool = True
-    steps: int | None = None
+    inverter_kind: InverterKind = "encoder"
+    refine: int | None = None
 
     @classmethod
     def of_store(cls, store: Store) -> Session:
@@ -65,9 +68,9 @@ class Session:
 
     @cached_property
     def _inverter(self) -> Inverter:
-        from ingest.inversion import load_inverter
+        from ingest.inverters import make_inverter
 
-        return load_inverter(self.generator, steps=self.steps)
+        return make_inverter(self.generator, self.inverter_kind, self.refine)
 
     def inverter(self) -> Inverter:
         """The inverter for photos."""

@@ -26,8 +26,8 @@ class StepCounter:
         self._lock = Lock()
         self._stopped = False
 
-    def step(self) -> None:
-        """One step is done.
+    def step(self, count: int = 1) -> None:
+        """Some steps are done.
 
         Raises:
             CancelledError: the work was stopped.
@@ -35,7 +35,7 @@ class StepCounter:
         with self._lock:
             if self._stopped:
                 raise CancelledError
-            self._done += 1
+            self._done += count
             if self._progress:
                 self._progress(self._done, self._total)
 

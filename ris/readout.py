@@ -61,7 +61,7 @@ class ReadOut:
                     f"{name} of the {resolution} px read-out is {tuple(tensors[name].shape)}, "
                     f"expected {tuple(tensor.shape)}"
                 )
-        self.tensors = {k: tensors[k].to(generator.device, torch.float32) for k in initial}
+        self.tensors = {k: tensors[k].to(generator.device, generator.dtype) for k in initial}
         self._noise = {
             layer.name: F.adaptive_avg_pool2d(self._weight(f"{layer.name}.noise"), resolution)
             for layer in layers[self.start :]
@@ -96,6 +96,7 @@ class ReadOut:
     def top(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """(B, C, R, R) input of style layer `start` and (B, S) sigma -> (B, 3, R, R) image."""
         layers, slices = self.generator.layout.layers, self.generator.layout.slices
+        sigma = sigma.to(x.dtype)
         for layer, part in zip(layers[self.start :], slices[self.start :], strict=True):
             n = layer.name
             style = sigma[:, part]  # [B, C]
@@ -105,7 +106,8 @@ class ReadOut:
                 continue
             if layer.to_image:
                 x = x * style[:, :, None, None]
-                return F.conv2d(x, self.tensors["to_img.weight"], self.tensors["to_img.bias"])
+                image = F.conv2d(x, self.tensors["to_img.weight"], self.tensors["to_img.bias"])
+                return image.float()
             x = x * (style * self.tensors[f"{n}.gain"])[:, :, None, None]
             x = F.conv2d(x, self._weight(f"{n}.weight"), self.tensors[f"{n}.bias"])
             x = F.leaky_relu(x + self._noise[n], SLOPE)

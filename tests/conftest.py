@@ -62,6 +62,20 @@ def faces(generator, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def rendered(faces):
+    """W codes (60, 512) and pictures (60, 3, 256, 256) in [-1, 1] of `faces`, in one order."""
+    import numpy as np
+    import pyarrow.parquet as pq
+    import torch
+    from PIL import Image
+
+    rows = pq.read_table(faces / "latents.parquet").to_pylist()
+    pixels = np.stack([np.asarray(Image.open(faces / row["file"])) for row in rows])
+    w = torch.tensor(np.array([row["w"] for row in rows], np.float32))
+    return w, torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+@pytest.fixture(scope="session")
 def session(generator, catalogue):
     """The default session, with models that are already loaded."""
     from ingest.session import Session

@@ -1,5 +1,10 @@
-"""Image classification backbones, used as frozen feature extractors."""
+"""Image networks, as frozen feature extractors and as the start of a training."""
 
-from ris.backbones.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig, Stage
+from ris.backbones.efficientnet_lite import (
+    EfficientNetLite,
+    EfficientNetLiteConfig,
+    EfficientNetLiteTrunk,
+    Stage,
+)
 
-__all__ = ["EfficientNetLite", "EfficientNetLiteConfig", "Stage"]
+__all__ = ["EfficientNetLite", "EfficientNetLiteConfig", "EfficientNetLiteTrunk", "Stage"]

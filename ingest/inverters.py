@@ -1,0 +1,63 @@
+"""The choice of an inverter: encoder, encoder with refinement, or optimisation."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import torch
+
+from ingest.encoder import EncoderInverter, load_encoder_inverter
+from ingest.inversion import (
+    Inversion,
+    Inverter,
+    OptimisationInverter,
+    Progress,
+    load_inverter,
+)
+from ris.errors import InputError
+from ris.generators import Generator
+
+InverterKind = Literal["encoder", "optimisation"]
+
+
+class RefinedInverter:
+    """The encoder's code, then steps of optimisation from it."""
+
+    name = "refined"
+
+    def __init__(self, encoder: EncoderInverter, optimiser: OptimisationInverter) -> None:
+        self.encoder, self.optimiser = encoder, optimiser
+        self.batch = optimiser.batch
+        both = f"{encoder.fingerprint}/{optimiser.fingerprint}"
+        self.fingerprint = f"{self.name}-{hashlib.sha256(both.encode()).hexdigest()[:16]}"
+
+    def invert(self, images: torch.Tensor, *, progress: Progress | None = None) -> Inversion:
+        """See `ingest.inversion.Inverter`."""
+        start = self.encoder.invert(images).w
+        return self.optimiser.invert(images, start=start, progress=progress)
+
+
+def make_inverter(
+    generator: Generator,
+    kind: InverterKind = "encoder",
+    refine: int | None = None,
+) -> Inverter:
+    """The inverter that a user chose.
+
+    Args:
+        generator: whose codes are wanted.
+        kind: where the code comes from.
+        refine: steps of optimisation after it; None: none for the encoder, the default number
+            for optimisation.
+
+    Raises:
+        InputError: a negative number of steps.
+        ModelFileError: a model is missing or damaged.
+    """
+    if refine is not None and refine < 0:
+        raise InputError(f"--refine takes 0 or more steps, not {refine}")
+    if kind == "optimisation":
+        return load_inverter(generator, steps=refine)
+    encoder = load_encoder_inverter(generator)
+    return RefinedInverter(encoder, load_inverter(generator, steps=refine)) if refine else encoder

@@ -1,0 +1,1 @@
+"""Training of the encoder: rendered faces, photos, augmentation, losses and the loop."""

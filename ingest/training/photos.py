@@ -1,0 +1,120 @@
+"""Real photos to adapt the encoder to: aligned once, with landmarks and identity embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from ingest.alignment.cut import Aligner, Cut
+from ingest.decode import decode
+from ingest.inversion import resize
+from ris.backbones.faceres import FaceRes, central_crop
+from ris.errors import ImageError
+
+CHUNK = 250  # photos in one file
+SIZE = 128
+
+
+class Photos(NamedTuple):
+    """Aligned photos.
+
+    Attributes:
+        images: (N, 3, 128, 128) uint8.
+        landmarks: (N, 478, 2) float16, parts of the side.
+        embeddings: (N, 1024) float16, of the identity network.
+        weights: (N,) float32, how often each is drawn.
+    """
+
+    images: torch.Tensor
+    landmarks: torch.Tensor
+    embeddings: torch.Tensor
+    weights: torch.Tensor
+
+
+def crop_landmarks(cut: Cut) -> np.ndarray:
+    """(478, 2) landmarks of a cut's face as parts of the cut's side, right and down."""
+    assert cut.face is not None
+    right, down = cut.quad[3] - cut.quad[0], cut.quad[1] - cut.quad[0]
+    axes = np.stack([right / (right @ right), down / (down @ down)], 1)
+    parts: np.ndarray = (cut.face.landmarks[:, :2] - cut.quad[0]) @ axes
+    return parts
+
+
+def gather(
+    paths: Iterable[Path], folder: Path, name: str, identity: FaceRes
+) -> Iterator[tuple[int, int]]:
+    """Aligns photos and keeps them under `folder` as ``photos-NAME-*.safetensors``.
+
+    Photos without a face are left out; finished files are not made again.
+
+    Yields:
+        photos and faces so far.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    aligner = Aligner()
+    seen = faces = 0
+    ordered = sorted(paths)
+    for first in range(0, len(ordered), CHUNK):
+        part = ordered[first : first + CHUNK]
+        seen += len(part)
+        path = folder / f"photos-{name}-{first:06d}.safetensors"
+        if not path.exists():
+            tensors = _aligned(part, aligner, identity)
+            partial = path.with_suffix(".partial")
+            save_file(tensors, partial)
+            partial.replace(path)
+        faces += len(load_file(path)["images"])
+        yield seen, faces
+
+
+@torch.inference_mode()
+def _aligned(paths: list[Path], aligner: Aligner, identity: FaceRes) -> dict[str, torch.Tensor]:
+    images, landmarks = [torch.zeros(0, 3, SIZE, SIZE)], [np.zeros((0, 478, 2))]
+    embeddings = [torch.zeros(0, 1024)]
+    for path in paths:
+        try:
+            cut = aligner.cuts(decode(path))[0]
+        except ImageError:
+            continue
+        if cut.face is None:
+            continue
+        pixels = torch.from_numpy(cut.pixels.copy()).permute(2, 0, 1)[None].float()
+        image = resize(pixels, SIZE).round().clamp(0, 255)
+        images.append(image)
+        landmarks.append(crop_landmarks(cut)[None])
+        embeddings.append(identity(central_crop(image / 127.5 - 1)))
+    return {
+        "images": torch.cat(images).to(torch.uint8).contiguous(),
+        "landmarks": torch.from_numpy(np.concatenate(landmarks)).half(),
+        "embeddings": torch.cat(embeddings).half(),
+    }
+
+
+def load_photos(folder: Path, weights: dict[str, float] | None = None) -> Photos:
+    """Everything that `gather` kept under `folder`.
+
+    Args:
+        folder: see `gather`.
+        weights: how often photos of a name are drawn, 1 where not given.
+
+    Raises:
+        FileNotFoundError: nothing there.
+    """
+    files = sorted(folder.glob("photos-*.safetensors"))
+    if not files:
+        raise FileNotFoundError(f"no photos in {folder}: run the `photos` step first")
+    parts = [load_file(path) for path in files]
+    drawn = [
+        torch.full(
+            (len(part["images"]),), (weights or {}).get(path.stem.rsplit("-", 1)[0][7:], 1.0)
+        )
+        for path, part in zip(files, parts, strict=True)
+    ]
+    joined = (torch.cat([p[k] for p in parts]) for k in ("images", "landmarks", "embeddings"))
+    images, landmarks, embeddings = joined
+    return Photos(images, landmarks, embeddings, torch.cat(drawn))
