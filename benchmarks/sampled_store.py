@@ -13,9 +13,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from data.shards import FaceRow
+from data.shards import GIVEN, FaceRow
 from data.store import Store
-from ingest.pipeline import GIVEN
 from ingest.sampling import TRUNCATION, sample_w
 from ingest.session import Session
 

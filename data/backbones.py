@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
@@ -64,7 +65,7 @@ def _load(
     pull(model)
     try:
         return make(read(model))
-    except (ValueError, KeyError, RuntimeError) as e:
+    except (ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError) as e:
         raise ModelFileError(
             f"the file of {name} is damaged ({e}): run `ris models pull {name} --force`"
         ) from e

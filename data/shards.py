@@ -19,6 +19,8 @@ from ris.errors import StoreError
 ROW_GROUP = 64
 """Rows read or written at a time: about 10 MB of vectors."""
 VECTORS = ("w", "sigma", "scores")
+GIVEN = "given"
+"""Inverter of a row whose latent was given."""
 SHAPES = {"quad": (4, 2), "box": (4,), "blendshapes": (len(BLENDSHAPES),)}
 """Small fixed-size lists, which may be missing."""
 

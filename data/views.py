@@ -86,7 +86,10 @@ def run_sql(store: Store, statement: str) -> tuple[list[str], list[tuple[object,
             except duckdb.IOException as e:
                 raise StoreError(f"{store.folder} cannot be read: {_line(e)}") from e
             except duckdb.Error as e:
-                raise QueryError(f"{_line(e)} (columns: {', '.join(columns[:60])})") from e
+                named = [c for c in columns if c not in BLENDSHAPES]  # they would hide the others
+                raise QueryError(
+                    f"{_line(e)} (columns: {', '.join(named[:70])}, and the blendshapes)"
+                ) from e
 
     return store.consistently(read)
 

@@ -64,7 +64,7 @@ class Inverter(Protocol):
 
     name: str
     fingerprint: str
-    """Hash of everything that changes a code; stored with every face."""
+    """Name, steps and hash of everything that changes a code; stored with every face."""
     batch: int
     """Photos to give at once."""
 
@@ -212,11 +212,11 @@ class OptimisationInverter:
     def _fingerprint(self, tensors: Mapping[str, torch.Tensor]) -> str:
         parts = [self.generator.fingerprint, self.backbone.fingerprint]
         digest = hashlib.sha256("/".join(parts).encode())
-        digest.update(repr((*dataclasses.astuple(self.config), str(self.dtype))).encode())
+        digest.update(repr(dataclasses.astuple(self.config)).encode())
         for name in sorted(tensors):
             digest.update(name.encode())
             digest.update(tensors[name].detach().cpu().contiguous().numpy().tobytes())
-        return f"{self.name}-{digest.hexdigest()[:16]}"
+        return f"{self.name}{self.config.steps}-{digest.hexdigest()[:16]}"
 
     def feature_stds(self) -> list[torch.Tensor]:
         """(C,) standard deviation of each channel over generated faces, for each block."""

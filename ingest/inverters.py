@@ -30,12 +30,24 @@ class RefinedInverter:
         self.encoder, self.optimiser = encoder, optimiser
         self.batch = optimiser.batch
         both = f"{encoder.fingerprint}/{optimiser.fingerprint}"
-        self.fingerprint = f"{self.name}-{hashlib.sha256(both.encode()).hexdigest()[:16]}"
+        steps = optimiser.config.steps
+        self.fingerprint = f"{self.name}{steps}-{hashlib.sha256(both.encode()).hexdigest()[:16]}"
 
     def invert(self, images: torch.Tensor, *, progress: Progress | None = None) -> Inversion:
         """See `ingest.inversion.Inverter`."""
         start = self.encoder.invert(images).w
         return self.optimiser.invert(images, start=start, progress=progress)
+
+
+def options_of(fingerprint: str) -> tuple[InverterKind, int | None]:
+    """The options of `make_inverter` behind an inverter's fingerprint; the default ones if it is
+    no inverter of this program."""
+    name, _, _ = fingerprint.partition("-")
+    kind = name.rstrip("0123456789")
+    steps = int(name[len(kind) :]) if name != kind else None
+    if kind == OptimisationInverter.name:
+        return "optimisation", steps
+    return "encoder", steps if kind == RefinedInverter.name else None
 
 
 def make_inverter(

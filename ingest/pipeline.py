@@ -16,7 +16,7 @@ import torch
 
 from data.failures import Failure, read_failures, update_failures
 from data.latents import Latents
-from data.shards import FaceRow, photo_of
+from data.shards import GIVEN, FaceRow, photo_of
 from data.statistics import style_statistics
 from data.store import MANY_SMALL, Store
 from ingest.alignment.cut import Aligner, Cut, fits
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 GIVEN_BATCH = 16
 """Faces a commit when latents are given (about two seconds of work)."""
-GIVEN = "given"
+MANY_PHOTOS = 256
+"""Photos a commit when none brings a new face: their stored rows wait in memory."""
 
 
 @dataclass
@@ -193,7 +194,8 @@ class _Run:
         self.pending[candidate.file.face_id] = candidate
         if candidate.code is None:
             self._full = self.inverter.batch
-        if sum(len(c.cuts) for c in self.pending.values()) >= self._full:
+        waiting = sum(len(c.cuts) for c in self.pending.values())
+        if waiting >= self._full or len(self.pending) >= MANY_PHOTOS:
             self.flush()
 
     def _examine(self, number: int, path: Path) -> _Candidate | None:
@@ -205,6 +207,7 @@ class _Run:
         kept: list[FaceRow] = []
         if self._known.has_id(file.face_id):
             kept = self._follow(file, relative)
+        if kept:
             if self._known.has_id(file.face_id, selection):
                 return None
             relative = kept[0].path
@@ -232,9 +235,11 @@ class _Run:
         """Rows of a photo whose bytes are in the store, under this or another name.
 
         If the file that the rows name is no longer that photo, the photo was moved, renamed or
-        touched: the rows follow it. Otherwise it is a copy.
+        touched: the rows follow it. Otherwise it is a copy. None if another process removed them.
         """
         rows = self.store.faces_of(file.face_id)
+        if not rows:
+            return []
         first = rows[0]
         try:
             moved = stat_photo(self.store.resolve(first.path)) != (

@@ -44,12 +44,18 @@ class Session:
     @classmethod
     def of_store(cls, store: Store) -> Session:
         """The session that reads further photos as the rows of a store were read."""
+        from data.inspect import inverters
+        from ingest.inverters import options_of
+
         own = store.folder / CATALOGUE_FILE
+        kind, refine = options_of(next(iter(inverters(store)), ""))
         return cls(
             generator_name=store.settings.generator_name,
             catalogue_path=own if own.exists() else None,
             max_resolution=store.settings.max_resolution,
             instance_norm=store.settings.instance_norm,
+            inverter_kind=kind,
+            refine=refine,
         )
 
     @cached_property

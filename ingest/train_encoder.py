@@ -24,9 +24,9 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from data.assets import asset_path, load_generator
+from data.assets import asset_path, load_generator, load_tensors
 from data.backbones import load_efficientnet, load_faceres
-from ingest.encoder import pack
+from ingest.encoder import pack, unpack
 from ingest.inversion import OptimisationInverter, load_inverter
 from ingest.sources import find_photos
 from ingest.training.augment import LIGHT, augment
@@ -138,14 +138,16 @@ class Workshop:
         name: str,
         schedule: Schedule,
         loss: Callable[[EncoderNet, Job], Terms],
-        start: str | None = None,
+        start: Path | None = None,
     ) -> Trainer[Job]:
-        """A trainer that goes on where it was, or starts from another's averaged weights."""
+        """A trainer that goes on where it was, or starts from the averaged weights of another
+        (.pt) or from an encoder's file."""
         net = self.new_net()
-        if start:
-            path = self.folder / f"{start}.pt"
-            state = torch.load(path, weights_only=True, map_location=self.device)
+        if start is not None and start.suffix == ".pt":
+            state = torch.load(start, weights_only=True, map_location=self.device)
             net.load_state_dict(state["averaged"])
+        elif start is not None:
+            net = unpack(*load_tensors(start), train=True).to(self.device)
         return Trainer(net, schedule, loss, self.folder / f"{name}.pt", self.args.threads)
 
     def code_loss(self) -> Callable[[EncoderNet, Pairs], Terms]:
@@ -255,7 +257,8 @@ def adapt(shop: Workshop) -> None:
         return terms | {"codes": CODE_WEIGHT * codes, "styles": CODE_WEIGHT * styles}
 
     schedule = Schedule(args.steps, args.rate or 4e-4, warmup=40, clip=2.0, decay=0.995)
-    trainer = shop.trainer("adapt", schedule, loss, start="pretrain")
+    start = args.start or shop.folder / "pretrain.pt"
+    trainer = shop.trainer("adapt", schedule, loss, start)
     size = args.batch or 12
 
     def jobs() -> Iterator[list[Mixed]]:
@@ -328,6 +331,7 @@ def main() -> None:
     one.add_argument("--steps", type=int, default=1600)
     one = steps.add_parser("adapt", parents=[shared], help="train on photos beside them")
     one.add_argument("--steps", type=int, default=1000)
+    one.add_argument("--start", type=Path, default=None, help="pretrain.pt or an encoder's file")
     one.add_argument("--weight", type=weight, action="append", default=[], metavar="NAME=X")
     one = steps.add_parser("export", parents=[shared], help="write the encoder's file")
     one.add_argument("--from", dest="source", choices=["pretrain", "adapt"], default="adapt")

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from data.inspect import inverters
 from data.shards import FaceRow
 from data.store import Store
 from ingest.alignment.cut import Aligner
 from ingest.decode import decode, hash_photo
-from ris.errors import ImageError, InputError, QueryError
+from ingest.session import Session
+from ris.errors import ImageError, InputError, MismatchError, QueryError
 
 if TYPE_CHECKING:
     from ingest.embedding import Embedder
@@ -55,17 +57,22 @@ class FaceReader(Protocol):
         ...
 
 
-def query_face(store: Store, argument: str, reader: FaceReader) -> QueryFace:
+def query_face(store: Store, argument: str, reader: FaceReader | None = None) -> QueryFace:
     """The face of a photo's path or of an id in the store (which may be abbreviated).
 
     A photo whose bytes are in the store is that face: nothing is computed again. Of any other
     photo the largest face is cut out and inverted, and its own contribution scores are computed
     through the generator.
 
+    Args:
+        store: where ids are looked up.
+        argument: a path or an id.
+        reader: reads a photo that is not in the store; by default as the store's were read.
+
     Raises:
         QueryError: neither a file nor an id.
         InputError: the photo gives no face.
-        MismatchError: the reader's generator or catalogue is not the store's.
+        MismatchError: the reader's generator, catalogue or inverter is not the store's.
     """
     if not argument.strip():
         raise InputError("a query takes one photo or a face id")
@@ -81,6 +88,7 @@ def query_face(store: Store, argument: str, reader: FaceReader) -> QueryFace:
         if store.has(file.face_id):
             return _stored(store, store.face(file.face_id))
         photo = decode(path)
+        reader = reader or Session.of_store(store)
         embedder = reader.embedder()
         store.settings.check(embedder.settings(), store.folder)
         cut = Aligner().cuts(photo)[0]
@@ -88,7 +96,9 @@ def query_face(store: Store, argument: str, reader: FaceReader) -> QueryFace:
         raise InputError(f"{argument}: {e.reason}") from e
     from ingest.embedding import to_batch
 
-    inversion = reader.inverter().invert(to_batch([cut.pixels]))
+    inverter = reader.inverter()
+    _check(inverter.fingerprint, store)
+    inversion = inverter.invert(to_batch([cut.pixels]))
     face = embedder.embed(inversion.w[0])
     return QueryFace(
         id=None,
@@ -101,6 +111,16 @@ def query_face(store: Store, argument: str, reader: FaceReader) -> QueryFace:
         error=inversion.errors()[0],
         quad=None if cut.aligned else cut.quad,
     )
+
+
+def _check(inverter: str, store: Store) -> None:
+    """Codes of different inverters do not compare."""
+    others = inverters(store)
+    if others and inverter not in others:
+        raise MismatchError(
+            f"the faces of {store.folder} were inverted by {next(iter(others))}, this photo would "
+            f"be by {inverter}: ingest the photos anew into another store, or query by a face's id"
+        )
 
 
 def _stored(store: Store, row: FaceRow) -> QueryFace:

@@ -12,7 +12,6 @@ from data.store import Store
 from data.views import select_ids
 from index.feature import FeatureIndex
 from index.protocol import Ends, Hits
-from ingest.session import Session
 from query.faces import FaceReader, QueryFace, query_face
 from ris.errors import InputError, MismatchError, QueryError
 
@@ -117,7 +116,7 @@ def search(
     indices = {name: FeatureIndex.open(store, name) for name in features}
     face = query
     if isinstance(face, str):  # after the indices: a missing one should not cost an inversion
-        face = query_face(store, face, reader or Session.of_store(store))
+        face = query_face(store, face, reader)
     vectors = {name: index.query_vector(face.sigma, face.scores) for name, index in indices.items()}
     for name, vector in vectors.items():
         if not vector.any():

@@ -111,7 +111,9 @@ class AttributeMatch:
 
         Most attributes are rare, so that random faces agree on them too.
         """
-        return (self.score - self.chance) / (100 - self.chance) if self.chance < 100 else 0.0
+        if self.chance == 100:
+            return 0.0
+        return (self.score - self.chance) / (100 - self.chance)  # nan where nothing was found
 
 
 def attribute_match(

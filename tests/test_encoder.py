@@ -1,13 +1,18 @@
 """The encoder: network, file, inverter, refinement."""
 
 import dataclasses
+import shutil
 
 import pytest
 import torch
 
+from data.inspect import summary
+from ingest.collection import ingest_collection
 from ingest.encoder import EncoderInverter, load_encoder_inverter, pack, unpack
 from ingest.inversion import load_inverter
-from ingest.inverters import RefinedInverter, make_inverter
+from ingest.inverters import RefinedInverter, make_inverter, options_of
+from ingest.session import Session
+from query.faces import query_face
 from ris.backbones import EfficientNetLiteTrunk
 from ris.encoder import EncoderConfig, EncoderNet, load_encoder
 from ris.errors import InputError, MismatchError, ModelFileError
@@ -135,3 +140,30 @@ def test_bad_photos_are_refused(encoder):
 
 def test_sizes_follow_from_the_file(encoder):
     assert dataclasses.asdict(encoder.net.config)["latent"] == encoder.generator.latent_size
+
+
+@pytest.mark.parametrize(
+    ("kind", "refine"), [("encoder", None), ("encoder", 7), ("optimisation", 9)]
+)
+def test_a_fingerprint_says_how_a_photo_was_inverted(generator, kind, refine):
+    assert options_of(make_inverter(generator, kind, refine).fingerprint) == (kind, refine)
+
+
+def test_an_unknown_fingerprint_means_the_default():
+    assert options_of("") == options_of("given") == ("encoder", None)
+
+
+def test_photos_are_read_as_the_stores_were(faces, session, tmp_path):
+    paths = sorted(faces.glob("*.jpg"))[:2]
+    photo, other = tmp_path / "photos" / "a.jpg", tmp_path / "b.jpg"
+    photo.parent.mkdir()
+    shutil.copy(paths[0], photo)
+    shutil.copy(paths[1], other)
+    refined = dataclasses.replace(session, refine=1)
+    refined.generator, refined.catalogue = session.generator, session.catalogue
+    done = ingest_collection(str(photo.parent), tmp_path / ".ris", refined)
+    assert summary(done.store)["inverters"] == {refined.inverter().fingerprint: 1}
+    assert Session.of_store(done.store).refine == 1
+    assert query_face(done.store, str(other), refined).error is not None
+    with pytest.raises(MismatchError, match="refined1-.*encoder-"):
+        query_face(done.store, str(other), session)
