@@ -30,7 +30,7 @@ from benchmarks.measures.results import SECONDS, THUMBNAIL, Results, as_table, s
 from data.assets import load_generator, load_tensors
 from data.hashing import file_sha256
 from ingest.encoder import EncoderInverter, load_encoder_inverter, unpack
-from ingest.inversion import Inverter, OptimisationInverter, load_inverter
+from ingest.inversion import REFINEMENT, Inverter, OptimisationInverter, load_inverter
 from ingest.sources import find_photos
 from ris.errors import ModelFileError, RisError
 from ris.generators.mobilestylegan import MobileStyleGAN
@@ -77,7 +77,9 @@ def all_methods(generator: MobileStyleGAN, first: Inverter) -> list[Method]:
     name = first.name if isinstance(first, EncoderInverter) else "guess"
     methods = [Method(name, first.fingerprint, lambda x: first.invert(x).w)]
     for steps in REFINED:
-        methods.append(_refined(name, first, load_inverter(generator, steps=steps)))
+        methods.append(
+            _refined(name, first, load_inverter(generator, steps=steps, config=REFINEMENT))
+        )
     return methods + [_from_mean(load_inverter(generator, steps=steps)) for steps in FROM_MEAN]
 
 

@@ -19,7 +19,6 @@ an orphan that the next writer deletes; readers never see it. Shards are never c
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -370,11 +369,10 @@ class Store:
         drop: Mapping[str, set[str]],
         fresh: Sequence[FaceRow],
     ) -> None:
-        """Commits the shards `touched` as one, without some rows and with fresh ones."""
+        """Commits the shards `touched` without some rows, and fresh rows in their own shard."""
         kept, old = _split(manifest, touched)
         table = shards.to_table(fresh, self.settings)
-        content = itertools.chain(self._without(old, drop), [table])
-        self._commit(manifest, kept, [content])
+        self._commit(manifest, kept, [*(self._without([s], drop) for s in old), iter([table])])
 
     def _without(self, old: list[Shard], drop: Mapping[str, set[str]]) -> Iterator[pa.Table]:
         """The rows of some shards, without those that have one of a column's values to drop."""

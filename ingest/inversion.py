@@ -97,6 +97,10 @@ class OptimisationConfig:
     resolution: int = 128  # of the read-out and of the backbone's input
 
 
+REFINEMENT = OptimisationConfig(rate=0.03, frozen=0.0)
+"""From an encoder's code, which is near already: at a rate of 0.05 the first steps lead away."""
+
+
 class FirstGuess:
     """A linear map from backbone features to the whitened code (reduced-rank ridge regression).
 
@@ -338,12 +342,15 @@ def _within(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch
     return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
 
 
-def load_inverter(generator: Generator, *, steps: int | None = None) -> OptimisationInverter:
-    """The default inverter of a generator; the backbone is pulled on first need.
+def load_inverter(
+    generator: Generator, *, steps: int | None = None, config: OptimisationConfig | None = None
+) -> OptimisationInverter:
+    """Optimisation for a generator; the backbone is pulled on first need.
 
     Args:
         generator: a MobileStyleGAN.
-        steps: optimisation steps; None for the default, 0 for the first guess alone.
+        steps: optimisation steps; None for the config's, 0 for the first guess alone.
+        config: everything else; None for what suits the first guess.
 
     Raises:
         ModelFileError: no inverter for this generator, or a file is missing or damaged.
@@ -362,5 +369,6 @@ def load_inverter(generator: Generator, *, steps: int | None = None) -> Optimisa
                 f"the inverter was fitted on {what} {metadata.get(what)}, not on {ours}: fit it "
                 "again with benchmarks/fit_inversion_assets.py"
             )
-    config = OptimisationConfig() if steps is None else OptimisationConfig(steps=steps)
+    config = config or OptimisationConfig()
+    config = config if steps is None else dataclasses.replace(config, steps=steps)
     return OptimisationInverter(generator, backbone, tensors, config)

@@ -9,6 +9,7 @@ import torch
 
 from ingest.encoder import EncoderInverter, load_encoder_inverter
 from ingest.inversion import (
+    REFINEMENT,
     Inversion,
     Inverter,
     OptimisationInverter,
@@ -72,4 +73,6 @@ def make_inverter(
     if kind == "optimisation":
         return load_inverter(generator, steps=refine)
     encoder = load_encoder_inverter(generator)
-    return RefinedInverter(encoder, load_inverter(generator, steps=refine)) if refine else encoder
+    if not refine:
+        return encoder
+    return RefinedInverter(encoder, load_inverter(generator, steps=refine, config=REFINEMENT))

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,17 @@ def test_removal_leaves_the_others_alone(store):
     assert store.remove([f"face{i:04d}" for i in range(75)]) == 73
     assert store.manifest().rows == 0
     assert content(store) == {}
+
+
+def test_replaced_photos_do_not_pile_up_in_one_shard(store, monkeypatch):
+    monkeypatch.setattr("data.store.FULL_SHARD", 8)
+    for i in range(0, 40, 8):
+        store.append([row(n) for n in range(i, i + 8)])
+    for i in range(0, 40, 5):  # batches that straddle the shards
+        store.append([replace(row(n), selection="all") for n in range(i, i + 5)])
+        assert max(shard.rows for shard in store.manifest().shards) <= 8
+    assert store.manifest().rows == 40
+    assert len(content(store)) == 40
 
 
 def test_compaction_keeps_the_rows_and_frees_the_files(store):
