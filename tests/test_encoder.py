@@ -114,7 +114,7 @@ def test_rows_stay_near_w(encoder, rendered):
 
 def test_refinement_starts_at_the_encoders_code(generator, encoder, rendered):
     images = rendered[1][:2]
-    refined = make_inverter(generator, "encoder", 3)
+    refined = make_inverter(generator, "encoder", 8)
     assert isinstance(refined, RefinedInverter)
     start = load_inverter(generator, steps=0).invert(images, start=encoder.invert(images).w)
     done = refined.invert(images)

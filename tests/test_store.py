@@ -6,7 +6,6 @@ import dataclasses
 import json
 import multiprocessing
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +106,7 @@ def test_replaced_photos_do_not_pile_up_in_one_shard(store, monkeypatch):
     for i in range(0, 40, 8):
         store.append([row(n) for n in range(i, i + 8)])
     for i in range(0, 40, 5):  # batches that straddle the shards
-        store.append([replace(row(n), selection="all") for n in range(i, i + 5)])
+        store.append([dataclasses.replace(row(n), selection="all") for n in range(i, i + 5)])
         assert max(shard.rows for shard in store.manifest().shards) <= 8
     assert store.manifest().rows == 40
     assert len(content(store)) == 40

@@ -78,8 +78,10 @@ def test_the_code_loss_is_a_share_of_what_the_mean_leaves(generator, inverter):
     v = inverter.pspace.from_w(w)
     zero = torch.zeros_like(v)
     assert max(x.item() for x in loss(v[:, 0], zero, w)) < 1e-4
-    codes, styles = loss(zero[:, 0], zero, w)
+    codes, _ = loss(zero[:, 0], zero, w)  # the mean of P space
     assert codes.item() == pytest.approx(1, abs=0.1)
+    mean = inverter.pspace.from_w(generator.mean_w()).expand(len(w), -1)
+    _, styles = loss(mean, zero, w)
     assert styles.item() == pytest.approx(1, abs=0.15)
 
 

@@ -107,7 +107,7 @@ def openvino_renderer(generator: Generator, readout: ReadOut, threads: int) -> R
 
 def to_bytes(images: torch.Tensor) -> torch.Tensor:
     """[-1, 1] -> uint8."""
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().contiguous()
 
 
 def chunk_path(folder: Path, seed: int) -> Path:
