@@ -113,7 +113,7 @@ def cut_again(path: Path, quad: np.ndarray | None, size: int) -> np.ndarray:
 
     Raises:
         ImageError: (stage ``read`` or ``decode``) the photo is gone or damaged; (stage ``align``)
-            it is another one than it was.
+            the quad lies outside it: it was replaced by a smaller one.
     """
     if quad is None:
         return decode_aligned(path, size).pixels

@@ -89,8 +89,8 @@ class FaceFinder:
 
         Args:
             photo: (H, W, 3) uint8, or an RGB picture; upright.
-            largest: stop looking for smaller faces once there is one; the result then holds
-                at least the largest face, if there is any.
+            largest: stop looking for smaller faces once a size of tiles shows one; the result
+                then holds the faces of that size and above.
 
         Returns:
             the faces, by falling side of their quads; empty if there is none.
