@@ -94,7 +94,10 @@ class ReadOut:
         return tensors
 
     def top(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        """(B, C, R, R) input of style layer `start` and (B, S) sigma -> (B, 3, R, R) image."""
+        """(B, C, R, R) input of style layer `start` and (B, S) sigma -> (B, 3, R, R) image.
+
+        Only the first quarter of the C channels is read, and need be given.
+        """
         layers, slices = self.generator.layout.layers, self.generator.layout.slices
         sigma = sigma.to(x.dtype)
         for layer, part in zip(layers[self.start :], slices[self.start :], strict=True):
@@ -110,7 +113,8 @@ class ReadOut:
                 return image.float()
             x = x * (style * self.tensors[f"{n}.gain"])[:, :, None, None]
             x = F.conv2d(x, self._weight(f"{n}.weight"), self.tensors[f"{n}.bias"])
-            x = F.leaky_relu(x + self._noise[n], SLOPE)
+            x += self._noise[n]
+            x = F.leaky_relu(x, SLOPE, inplace=True)
         raise AssertionError("the layout has no to-image layer")
 
     def __call__(self, sigma: torch.Tensor) -> torch.Tensor:
@@ -118,7 +122,11 @@ class ReadOut:
         x = None
         for activation in self.generator.activations(sigma, self.resolution):
             x = activation.input
+            if activation.layer == self.start - 1:
+                break
         assert x is not None
+        low = self.generator.layout.layers[self.start].channels // 4  # LL is all that counts
+        x = self.generator.apply_layer(self.start - 1, x, sigma.to(x.dtype), low)
         return self.top(x, sigma)
 
 

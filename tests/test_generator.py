@@ -109,8 +109,8 @@ def test_a_layers_sigma_scales_its_activation(generator, codes):
     doubled[:, generator.layout.slices[index]] *= 2
     with torch.no_grad():
         inputs = {s.layer: s.input for s in generator.activations(sigma, 32)}
-        direct = generator._layer(index, inputs[index] * 2, sigma)
-        scaled = generator._layer(index, inputs[index], doubled)
+        direct = generator.apply_layer(index, inputs[index] * 2, sigma)
+        scaled = generator.apply_layer(index, inputs[index], doubled)
     torch.testing.assert_close(direct, scaled)
 
 

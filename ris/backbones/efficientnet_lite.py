@@ -170,7 +170,7 @@ class EfficientNetLiteTrunk(torch.nn.Module):
         if h % 2 or w % 2:  # uneven padding cannot be given to the convolution itself
             x, pad = F.pad(x, (w // 2, w - w // 2, h // 2, h - h // 2)), 0
         x = F.conv2d(x, weight, bias, conv.stride, pad, groups=conv.groups)
-        return x.clamp(0, 6) if conv.relu else x
+        return F.relu6(x, inplace=True) if conv.relu else x
 
     def features(self, images: torch.Tensor, blocks: Iterable[int]) -> list[torch.Tensor]:
         """Outputs of chosen blocks; nothing above the last of them is computed.

@@ -81,7 +81,7 @@ class FaceRes(torch.nn.Module):
         pad = weight.shape[-1] // 2
         if stride == 2:
             x, pad = F.pad(x, (0, 1, 0, 1)), 0
-        return F.conv2d(x, weight, bias, stride, pad, groups=groups).clamp(0, 6)
+        return F.relu6(F.conv2d(x, weight, bias, stride, pad, groups=groups), inplace=True)
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) face crops, RGB in [-1, 1] -> (B, 1024) embeddings, none negative.

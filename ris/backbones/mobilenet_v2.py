@@ -130,7 +130,7 @@ class MobileNetV2(torch.nn.Module):
         weight = self.get_buffer(_key(c.conv, "weight"))
         bias = self.get_buffer(_key(c.conv, "bias"))
         x = F.conv2d(x, weight, bias, c.stride, c.kernel // 2, groups=c.groups)
-        return x.clamp(0, 6) if c.relu else x
+        return F.relu6(x, inplace=True) if c.relu else x
 
 
 def expected_shapes() -> dict[str, tuple[int, ...]]:

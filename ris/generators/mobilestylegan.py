@@ -12,6 +12,7 @@ import copy
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -66,6 +67,47 @@ def inverse_haar(x: torch.Tensor) -> torch.Tensor:
     high = torch.stack((hl + hh, hl - hh), dim=3)
     out = torch.stack((low + high, low - high), dim=-1)  # [B, c, H, 2, W, 2]
     return out.reshape(b, c, 2 * h, 2 * w).mul_(0.5)
+
+
+class _InverseHaarByPixel(torch.autograd.Function):
+    """`inverse_haar` without its factor of a half for channels-last tensors.
+
+    Both ways keep the memory order: autograd's own way back through a channels-last transform
+    yields gradients in the other order, and all that follow pay for it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        """(B, 4c, H, W) -> (B, c, 2H, 2W), both channels-last."""
+        b, channels, h, w = x.shape
+        c = channels // 4
+        pixels = x.permute(0, 2, 3, 1)
+        ll, rest = pixels[..., :c], pixels[..., c:].unflatten(-1, (c, 3))
+        lh, hl, hh = rest.unbind(-1)
+        top, bottom = ll + lh, ll - lh
+        right_top, right_bottom = hl + hh, hl - hh
+        out = x.new_empty(b, h, 2, w, 2, c)
+        torch.add(top, right_top, out=out[:, :, 0, :, 0])
+        torch.sub(top, right_top, out=out[:, :, 0, :, 1])
+        torch.add(bottom, right_bottom, out=out[:, :, 1, :, 0])
+        torch.sub(bottom, right_bottom, out=out[:, :, 1, :, 1])
+        return out.view(b, 2 * h, 2 * w, c).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        """The transform's transpose, which is its inverse but for the factor."""
+        b, c, h2, w2 = grad.shape
+        pixels = grad.permute(0, 2, 3, 1).reshape(b, h2 // 2, 2, w2 // 2, 2, c)
+        top, bottom = pixels[:, :, 0], pixels[:, :, 1]  # [B, H, W, 2, c]
+        t_sum, t_off = top[..., 0, :] + top[..., 1, :], top[..., 0, :] - top[..., 1, :]
+        b_sum, b_off = bottom[..., 0, :] + bottom[..., 1, :], bottom[..., 0, :] - bottom[..., 1, :]
+        out = grad.new_empty(b, h2 // 2, w2 // 2, 4 * c)
+        rest = out[..., c:].unflatten(-1, (c, 3))
+        torch.add(t_sum, b_sum, out=out[..., :c])
+        torch.sub(t_sum, b_sum, out=rest[..., 0])
+        torch.add(t_off, b_off, out=rest[..., 1])
+        torch.sub(t_off, b_off, out=rest[..., 2])
+        return out.permute(0, 3, 1, 2)
 
 
 class MobileStyleGAN(torch.nn.Module):
@@ -194,14 +236,25 @@ class MobileStyleGAN(torch.nn.Module):
         ]
         return torch.cat(parts, dim=1)  # [B, C]
 
-    def _layer(self, index: int, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        """Applies style layer `index` to its input x [B, C, H, W]."""
+    def apply_layer(
+        self, index: int, x: torch.Tensor, sigma: torch.Tensor, outputs: int | None = None
+    ) -> torch.Tensor:
+        """Applies a style layer.
+
+        Args:
+            index: of the layer in the layout.
+            x: (B, C, H, W) its input, an `Activation`.
+            sigma: (B, S) of the generator's `dtype`.
+            outputs: how many channels of a convolution are wanted, the first ones; None: all.
+        """
         layer = self.layout.layers[index]
         name = layer.name
         style = sigma[:, self.layout.slices[index], None, None]  # [B, C, 1, 1]
         if name.endswith("up"):
-            x = inverse_haar(x * style)
-            return _channels_last(x) if self._by_pixel else x
+            if self._by_pixel:
+                picture: torch.Tensor = _InverseHaarByPixel.apply(x * (style * 0.5))
+                return picture
+            return inverse_haar(x * style)
         x = x * (style * self._scale[name])
         if layer.to_image:
             bands = F.conv2d(x, self._get("to_img.weight"), self._get("to_img.bias"))
@@ -211,9 +264,10 @@ class MobileStyleGAN(torch.nn.Module):
         else:
             depthwise = self._get(f"{name}.depthwise")
             x = F.conv2d(x, depthwise, padding=1, groups=layer.channels)
-            x = F.conv2d(x, self._get(f"{name}.weight"), self._get(f"{name}.bias"))
-        x = x + self._get(f"{name}.noise")
-        return F.leaky_relu(x, SLOPE)
+            weight, bias = self._get(f"{name}.weight"), self._get(f"{name}.bias")
+            x = F.conv2d(x, weight[:outputs], bias[:outputs])
+        x += self._get(f"{name}.noise")
+        return F.leaky_relu(x, SLOPE, inplace=True)
 
     def _start(self, batch: int) -> torch.Tensor:
         x = self._get("const").expand(batch, -1, -1, -1)
@@ -228,16 +282,16 @@ class MobileStyleGAN(torch.nn.Module):
         for i, layer in enumerate(self.layout):
             if max_resolution is not None and layer.resolution > max_resolution:
                 return
+            if i:
+                x = self.apply_layer(i - 1, x, sigma)
             yield Activation(i, x)
-            if not layer.to_image:
-                x = self._layer(i, x, sigma)
 
     def render(self, sigma: torch.Tensor) -> torch.Tensor:
         """(B, C) style coefficients -> (B, 3, 1024, 1024) image, about [-1, 1]."""
         sigma = sigma.to(self.dtype)
         x = self._start(len(sigma))
         for i in range(len(self.layout)):
-            x = self._layer(i, x, sigma)
+            x = self.apply_layer(i, x, sigma)
         return x
 
 
