@@ -275,8 +275,9 @@ def ingest(
         FaceChoice, typer.Option(help="Take the largest face of a photo, or all.")
     ] = FaceChoice.largest,
     inverter: Annotated[
-        InverterKind, typer.Option(help="From a photo to a code: trained encoder or optimisation.")
-    ] = InverterKind.encoder,
+        InverterKind | None,
+        typer.Option(help="From photo to code (default: as the store's faces, else encoder)."),
+    ] = None,
     refine: Annotated[
         int | None,
         typer.Option(help="Steps of optimisation: none after the encoder, 60 without, by default."),
@@ -303,8 +304,10 @@ def ingest(
         catalogue_path=catalog or (own if own.exists() else None),
         max_resolution=max_resolution or None,
         instance_norm=not raw,
-        inverter_kind=inverter.value,
+        inverter_kind=inverter.value if inverter else None,
         refine=refine,
+        aligned=aligned.value,
+        faces=faces.value,
     )
     with _progress("ingesting", as_json) as progress:
         done = ingest_collection(
@@ -312,8 +315,6 @@ def ingest(
             target,
             session,
             latents=latents,
-            aligned=aligned.value,
-            faces=faces.value,
             metadata=metadata,
             prune=prune,
             progress=progress,
@@ -408,6 +409,9 @@ def query(
     k: Annotated[int, typer.Option("--k", help="Number of results.")] = 5,
     furthest: Annotated[bool, typer.Option("--furthest", help="Show the least alike too.")] = False,
     where: Annotated[str | None, typer.Option(help="SQL condition on the faces.")] = None,
+    aligned: Annotated[
+        AlignedInput, typer.Option(help="The photo is a face crop: find out, yes or no.")
+    ] = AlignedInput.auto,
     out: Annotated[Path | None, typer.Option(help="Contact sheet (.png or .jpg).")] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
@@ -416,12 +420,15 @@ def query(
 
     Example: ris query face.jpg --feature eyes --k 5 --out sheet.png
     """
+    from ingest.session import Session
     from query.search import parse_features, search
 
     opened = _open(store)
     features = parse_features(feature)
     _build_missing(opened, features)
-    found = search(opened, face, features, k=k, where=where)
+    chosen = aligned is not AlignedInput.auto
+    reader = Session.of_store(opened, aligned.value) if chosen else None
+    found = search(opened, face, features, k=k, where=where, reader=reader)
     if out:
         from query.sheet import contact_sheet, save_picture
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,6 @@ from data import shards
 from data.durable import replacing
 from data.failures import read_failures
 from data.hashing import file_sha256
-from data.shards import GIVEN
 from data.store import Store
 from ris.errors import InputError
 from ris.masks import features_of
@@ -50,23 +48,11 @@ def summary(store: Store) -> dict[str, Any]:
         "covered_channels": settings.covered.channels,
         "max_resolution": settings.max_resolution,
         "features": list(features_of(settings.classes)),
-        "inverters": inverters(store),
+        "inverters": store.inverters(),
         "indices": indices,
         "shards": len(manifest.shards),
         "bytes": _size(store.folder),
     }
-
-
-def inverters(store: Store) -> dict[str, int]:
-    """Faces by what gave their latents, the commonest first; without those whose latents were
-    given."""
-    counts = Counter(
-        name
-        for batch in store.batches(["inverter"])
-        for name in batch.column("inverter").to_pylist()
-        if name != GIVEN
-    )
-    return dict(counts.most_common())
 
 
 def _size(folder: Path) -> int:

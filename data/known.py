@@ -7,7 +7,10 @@ import hashlib
 import numpy as np
 import pyarrow as pa
 
+from data.shards import photo_of
+
 ALL = "all"
+FURTHER = "further"
 
 
 def key(*parts: object) -> np.uint64:
@@ -40,6 +43,7 @@ class KnownFaces:
         paths = [key(r["path"]) for r in rows]
         complete = [r for r in rows if r["selection"] == ALL]
         ids += [key(r["id"], ALL) for r in complete]
+        ids += [key(photo_of(r["id"]), FURTHER) for r in rows if photo_of(r["id"]) != r["id"]]
         files += [key(r["path"], r["file_size"], r["file_mtime_ns"], ALL) for r in complete]
         sorted_ids, sorted_files, sorted_paths = (
             np.sort(np.array(keys, dtype=np.uint64)) for keys in (ids, files, paths)
@@ -56,6 +60,10 @@ class KnownFaces:
         taken than `selection` says."""
         return bool(self._find(0, key(face, ALL) if selection == ALL else key(face)))
 
+    def has_photo(self, photo: str) -> bool:
+        """Whether any face of a photo is in the store."""
+        return bool(self.shards_with_photo(photo))
+
     def has_file(self, path: str, size: int, mtime_ns: int, selection: str = "largest") -> bool:
         """Whether the unchanged file has a row, likewise."""
         parts = (path, size, mtime_ns)
@@ -64,6 +72,10 @@ class KnownFaces:
     def shards_with_id(self, face: str) -> list[str]:
         """Shards that (very likely) hold a row of that id."""
         return self._find(0, key(face))
+
+    def shards_with_photo(self, photo: str) -> list[str]:
+        """Shards that (very likely) hold a face of that photo."""
+        return list({*self.shards_with_id(photo), *self._find(0, key(photo, FURTHER))})
 
     def shards_with_path(self, path: str) -> list[str]:
         """Shards that (very likely) hold a row of that path."""

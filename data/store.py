@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +36,7 @@ from data.durable import disk_error, is_temporary, remove_stale, replacing
 from data.known import KnownFaces
 from data.manifest import FILE, Manifest, Shard, StoreSettings
 from data.shards import FaceRow
-from ris.errors import QueryError, StoreError
+from ris.errors import MismatchError, QueryError, StoreError
 
 T = TypeVar("T")
 
@@ -60,6 +61,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._known = KnownFaces()
+        self._inverters: tuple[str, dict[str, int]] | None = None
         self.settings = self.manifest().settings
 
     # -- finding, opening, creating ---------------------------------------------------------
@@ -184,7 +186,9 @@ class Store:
             .column("id")
             .to_pylist()
         ]
-        exact = [entry for entry in found if entry[1] == face]
+        photos = {shards.photo_of(name) for _, name in found}
+        full = photos.pop() if len(photos) == 1 else face  # of one photo, its first face is meant
+        exact = [entry for entry in found if entry[1] == full]
         if len(found) > 1 and not exact:
             raise QueryError(f"{len(found)} faces have an id that starts with {face!r}: give more")
         if not found:
@@ -198,6 +202,38 @@ class Store:
             if len(hit):
                 return self._row(hit)
         raise StoreError(f"{file} changed while it was read: run the command again")
+
+    def inverters(self) -> dict[str, int]:
+        """Faces by what gave their latents, the commonest first; without those whose latents
+        were given. Counted once for each committed state."""
+
+        def read(manifest: Manifest) -> dict[str, int]:
+            if self._inverters is None or self._inverters[0] != manifest.state:
+                counts = Counter(
+                    name
+                    for batch in self.batches(["inverter"], manifest)
+                    for name in batch.column("inverter").to_pylist()
+                    if name != shards.GIVEN
+                )
+                self._inverters = (manifest.state, dict(counts.most_common()))
+            return self._inverters[1]
+
+        return self.consistently(read)
+
+    def check_inverter(self, fingerprint: str) -> None:
+        """Refuses photos read by an inverter that none of the faces was read by: codes of
+        different inverters do not compare.
+
+        Raises:
+            MismatchError: as said.
+        """
+        ours = self.inverters()
+        if ours and fingerprint not in ours:
+            raise MismatchError(
+                f"the faces of {self.folder} were inverted by {next(iter(ours))}, this would be "
+                f"by {fingerprint}: codes of different inverters do not compare, ingest all "
+                "photos into a new store"
+            )
 
     def has(self, face: str) -> bool:
         """Whether there is a face of exactly that id."""
@@ -313,7 +349,7 @@ class Store:
 
         def read(manifest: Manifest) -> list[FaceRow]:
             found = []
-            for file in self.known().shards_with_id(photo):
+            for file in self.known().shards_with_photo(photo):
                 for batch in shards.read(self.folder / "faces" / file):
                     near = batch.filter(pc.starts_with(batch.column("id"), photo))
                     found += [self._row(near.slice(i, 1)) for i in range(len(near))]

@@ -33,6 +33,7 @@ from ris.normaliser import Normaliser, NormMode, StyleStatistics
 MASKS: tuple[MaskKind, ...] = ("soft", "hard")
 LABELS = tuple(dict.fromkeys(a for f in FEATURES for a in ATTRIBUTES[f]))
 """All attributes of Table 3."""
+QUERIES_AT_ONCE = 500
 CHUNK = 64
 """Faces ranked at a time where all of them are in memory."""
 
@@ -201,8 +202,8 @@ def evaluate_ams(
 ) -> AmsResult:
     """Ranks a labelled store by every feature under every representation.
 
-    Memory is bounded by the queries (and by what the rival keeps): the collection streams by,
-    once for the averaged scores and once for the rankings.
+    Memory is bounded (but for what the rival keeps): the collection streams by, once for the
+    averaged scores and twice for every `QUERIES_AT_ONCE` queries.
 
     Args:
         store: the collection, with the columns of `LABELS`.
@@ -226,12 +227,22 @@ def evaluate_ams(
     count = total if queries <= 0 else min(queries, total)
     chosen = np.sort(np.random.default_rng(seed).choice(total, count, replace=False))
     normaliser = Normaliser.fit(norm, style_statistics(store), store.settings.covered)
-    average, asked = _first_pass(store, manifest, chosen)
+    average = _average(store, manifest)
     ways = [
         *style_representations(store.settings.covered, store.settings.classes, normaliser, average),
         *([rival(store, manifest)] if rival else []),
     ]
-    found = rank(ways, asked, _batches(store, manifest, progress), k)
+    groups = np.array_split(chosen, -(-count // QUERIES_AT_ONCE))
+    found: dict[tuple[str, str], list[np.ndarray]] = {}
+    for g, group in enumerate(groups):
+
+        def told(done: int, of: int, g: int = g) -> None:
+            if progress:
+                progress(g * of + done, len(groups) * of)
+
+        asked = _chosen(store, manifest, group)
+        for key, rows in rank(ways, asked, _batches(store, manifest, told), k).items():
+            found.setdefault(key, []).extend(rows)
     return score(labels, chosen.tolist(), found, k)
 
 
@@ -250,15 +261,22 @@ def _rows(store: Store, batch: pa.RecordBatch, numbers: torch.Tensor) -> Rows:
     return Rows(numbers, *row_tensors(batch, store.settings))
 
 
-def _first_pass(store: Store, manifest: Manifest, chosen: np.ndarray) -> tuple[torch.Tensor, Rows]:
-    """(K, C') mean scores of all faces, and the rows of the chosen ones."""
+def _average(store: Store, manifest: Manifest) -> torch.Tensor:
+    """(K, C') mean scores of all faces."""
     average = AverageScores()
-    drawn = []
     for rows in _batches(store, manifest):
         average.add(rows.scores)
+    return average.mean()
+
+
+def _chosen(store: Store, manifest: Manifest, chosen: np.ndarray) -> Rows:
+    """Some rows of the collection, by number."""
+    drawn = []
+    for rows in _batches(store, manifest):
         inside = torch.from_numpy(np.isin(rows.numbers.numpy(), chosen))
-        drawn.append([part[inside] for part in rows])
-    return average.mean(), Rows(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
+        if inside.any():
+            drawn.append([part[inside] for part in rows])
+    return Rows(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
 
 
 def _number(value: float) -> float | None:

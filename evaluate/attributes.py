@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,6 +40,8 @@ def read_labels(store: Store, ids: Sequence[str], attributes: Sequence[str]) -> 
 
 
 def _signs(values: Sequence[object], name: str) -> np.ndarray:
+    # NaN is how some tables say "unknown"
+    values = [None if isinstance(v, float) and math.isnan(v) else v for v in values]
     given = {v for v in values if v is not None}
     if not (given <= {-1, 1} or given <= {0, 1}):
         shown = ", ".join(sorted(map(repr, given))[:4])

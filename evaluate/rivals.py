@@ -67,11 +67,10 @@ class CropEmbedding:
 
     Attributes:
         embeddings: feature -> (N, 1280) float32, all zero for a face that could not be read.
-        unread: faces that could not be read.
+        name: what tables call it, with the number of faces that could not be read.
     """
 
     embeddings: dict[str, torch.Tensor]
-    unread: int = 0
     name: str = "crop embedding"
     by_feature: bool = True
 
@@ -96,7 +95,8 @@ class CropEmbedding:
             image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
             for feature, row in embed_regions(backbone, image).items():
                 found[feature].append(row[0])
-        return cls({feature: torch.stack(rows) for feature, rows in found.items()}, unread)
+        embeddings = {feature: torch.stack(rows) for feature, rows in found.items()}
+        return cls(embeddings, f"{cls.name} ({unread} photos unread)" if unread else cls.name)
 
 
 def crop_embedding(

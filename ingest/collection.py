@@ -12,7 +12,6 @@ from data.durable import replacing
 from data.latents import SIDECAR, Latents, read_latents
 from data.metadata import join_metadata
 from data.store import Store
-from ingest.alignment.cut import Aligned, Aligner, Faces
 from ingest.pipeline import IngestReport, ingest
 from ingest.session import CATALOGUE_FILE, Session
 from ingest.sources import find_photos
@@ -44,8 +43,6 @@ def ingest_collection(
     session: Session,
     *,
     latents: Path | None = None,
-    aligned: Aligned = "auto",
-    faces: Faces = "largest",
     metadata: Path | None = None,
     prune: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -55,11 +52,10 @@ def ingest_collection(
     Args:
         argument: see `ingest.sources.find_photos`.
         folder: the store's folder.
-        session: generator, catalogue and options.
+        session: generator, catalogue and options; an inverter that nobody chose becomes that
+            of the store's faces.
         latents: file of codes; by default ``latents.parquet`` in the folder, or beside the
             first photo, if there.
-        aligned: whether photos are face crops already, see `ingest.alignment.cut.Aligner`.
-        faces: take the largest face of each photo, or all.
         metadata: CSV or Parquet table joined by file name.
         prune: remove faces of that folder whose photo is gone.
         progress: called with photos done and photos in all.
@@ -76,6 +72,7 @@ def ingest_collection(
     if session.catalogue_path is not None and session.catalogue_path.parent != store.folder:
         with replacing(store.folder / CATALOGUE_FILE) as temporary:
             shutil.copyfile(session.catalogue_path, temporary)
+    session = session.following(store)
     pruned = _prune(store, Path(argument).expanduser()) if prune else 0
     report = ingest(
         store,
@@ -84,7 +81,7 @@ def ingest_collection(
         session.inverter,
         total=total,
         latents=codes,
-        aligner=Aligner(aligned, faces),
+        aligner=session.aligner(),
         progress=(lambda done: progress(done, total)) if progress else None,
     )
     labelled = join_metadata(store, metadata) if metadata else None

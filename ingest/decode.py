@@ -120,7 +120,7 @@ def decode(path: Path, least: int | None = None) -> Photo:
                 width, height = image.size
                 _check_size(width, height)
                 fraction = _fraction(width, height, least)
-                if image.format == "JPEG" and fraction > 1:
+                if image.format in ("JPEG", "MPO") and fraction > 1:
                     image.draft("RGB", (-(-width // fraction), -(-height // fraction)))
                 upright = ImageOps.exif_transpose(_to_rgb(image))
             if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from data.failures import Failure, read_failures, update_failures
+from data.known import ALL
 from data.latents import Latents
 from data.shards import GIVEN, FaceRow, photo_of
 from data.statistics import style_statistics
@@ -120,6 +121,7 @@ def ingest(
     Raises:
         StoreError: the disk is full, or the store is damaged.
         InputError: the latents do not fit.
+        MismatchError: the store's faces were inverted otherwise.
     """
     begin = time.monotonic()
     table = CodeTable(latents, total)
@@ -131,7 +133,6 @@ def ingest(
     run.flush()
     if progress:
         progress(total)
-    run.drop_replaced()
     gone = [path for path in run.failed_before if not store.resolve(path).exists()]
     update_failures(store, run.report.failures, [*run.cured, *gone])
     store.compact()
@@ -170,7 +171,9 @@ class _Run:
         self.pending: dict[str, _Candidate] = {}
         self.cured: list[str] = []
         self.now_at: dict[str, str] = {}
-        """Id of the photo at each path of a moved or copied photo."""
+        """Id of the photo at each path whose file changed; "" if it shows no face."""
+        self.moved: dict[str, list[FaceRow]] = {}
+        """Rows of photos that are at another path now, by the photo's id."""
         self.failed_before = {f.path for f in read_failures(store)}
         self._make_inverter = make_inverter
         self._known = store.known()
@@ -178,25 +181,41 @@ class _Run:
 
     @cached_property
     def inverter(self) -> Inverter:
-        return self._make_inverter()
+        inverter = self._make_inverter()
+        self.store.check_inverter(inverter.fingerprint)
+        return inverter
 
     def take(self, number: int, path: Path) -> None:
         """Looks at one photo; flushes when enough are waiting."""
+        candidate = self._look(number, path)
+        if candidate is not None:
+            self.pending[candidate.file.face_id] = candidate
+            if candidate.code is None:
+                self._full = self.inverter.batch
+        cuts = sum(len(c.cuts) for c in self.pending.values())
+        if cuts >= self._full or max(map(len, self._waiting)) >= MANY_PHOTOS:
+            self.flush()
+
+    @property
+    def _waiting(self) -> tuple[Sized, ...]:
+        """What grows until it is flushed."""
+        return self.pending, self.moved, self.now_at
+
+    def _look(self, number: int, path: Path) -> _Candidate | None:
+        """The photo ready for embedding; None, and counted, if it failed or is there already."""
         try:
             _check_name(path)
             candidate = self._examine(number, path)
         except ImageError as e:
-            self._fail(_printable(self.store.relative(path)), e)
-            return
+            relative = self.store.relative(path)
+            if e.stage != "read":
+                self.now_at.setdefault(relative, "")
+            self._fail(_printable(relative), e)
+            return None
         if candidate is None or candidate.file.face_id in self.pending:
             self.report.skipped += 1
-            return
-        self.pending[candidate.file.face_id] = candidate
-        if candidate.code is None:
-            self._full = self.inverter.batch
-        waiting = sum(len(c.cuts) for c in self.pending.values())
-        if waiting >= self._full or len(self.pending) >= MANY_PHOTOS:
-            self.flush()
+            return None
+        return candidate
 
     def _examine(self, number: int, path: Path) -> _Candidate | None:
         """The photo ready for embedding; None if the store has it already."""
@@ -205,12 +224,14 @@ class _Run:
             return None
         file = hash_photo(path)
         kept: list[FaceRow] = []
-        if self._known.has_id(file.face_id):
+        if self._known.has_photo(file.face_id):
             kept = self._follow(file, relative)
         if kept:
-            if self._known.has_id(file.face_id, selection):
+            if selection != ALL or all(row.selection == ALL for row in kept):
                 return None
-            relative = kept[0].path
+            first = kept[0]  # the rows stay those of the file that they name
+            relative = first.path
+            file = replace(file, size=first.file_size, mtime_ns=first.file_mtime_ns)
         code = self.codes.find(number, file)
         photo = decode(path)
         if code is not None:
@@ -237,7 +258,7 @@ class _Run:
         If the file that the rows name is no longer that photo, the photo was moved, renamed or
         touched: the rows follow it. Otherwise it is a copy. None if another process removed them.
         """
-        rows = self.store.faces_of(file.face_id)
+        rows = self.moved.get(file.face_id) or self.store.faces_of(file.face_id)
         if not rows:
             return []
         first = rows[0]
@@ -251,24 +272,28 @@ class _Run:
         if moved:
             for row in rows:
                 row.path, row.file_size, row.file_mtime_ns = relative, file.size, file.mtime_ns
-            self.store.relocate(rows)
-            self._known = self.store.known()
+            self.moved[file.face_id] = rows
         self.now_at[relative] = first.photo
         return rows
 
-    def drop_replaced(self) -> None:
-        """Removes faces whose photo was overwritten by one that was in the store already."""
+    def _drop_replaced(self) -> None:
+        """Removes faces whose photo was overwritten by one that was in the store already, or
+        by one without a face."""
         replaced = [
             face
             for path, current in self.now_at.items()
             for face in self.store.ids_at(path)
             if photo_of(face) != current
         ]
+        self.now_at.clear()
         if replaced:
             self.store.remove(replaced)
 
     def flush(self) -> None:
         """Embeds and commits what is waiting."""
+        if self.moved:
+            self.store.relocate([row for rows in self.moved.values() for row in rows])
+            self.moved.clear()
         batch = list(self.pending.values())
         self.pending.clear()
         self._full = GIVEN_BATCH
@@ -278,12 +303,15 @@ class _Run:
             try:
                 rows += self._rows(candidate, codes)
             except ImageError as e:
+                if not candidate.kept:
+                    self.now_at.setdefault(candidate.path, "")
                 self._fail(candidate.path, e)
                 continue
             self.report.skipped += not candidate.cuts
         if rows:
             self.report.ingested += self.store.append(rows)
             self.cured += {row.path for row in rows} & self.failed_before
+        self._drop_replaced()
         if len(self.store.manifest().shards) >= MANY_SMALL:
             self.store.compact(least=MANY_SMALL)
         self._known = self.store.known()

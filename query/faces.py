@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from data.inspect import inverters
 from data.shards import FaceRow
 from data.store import Store
-from ingest.alignment.cut import Aligner
 from ingest.decode import decode, hash_photo
 from ingest.session import Session
-from ris.errors import ImageError, InputError, MismatchError, QueryError
+from ris.errors import ImageError, InputError, QueryError
 
 if TYPE_CHECKING:
+    from ingest.alignment.cut import Aligner
     from ingest.embedding import Embedder
     from ingest.inversion import Inverter
 
@@ -47,6 +46,10 @@ class QueryFace:
 
 class FaceReader(Protocol):
     """What turns a photo into a face; loaded only when a photo has to be inverted."""
+
+    def aligner(self) -> Aligner:
+        """How the face is found in the photo and cut out."""
+        ...
 
     def embedder(self) -> Embedder:
         """Generator, catalogue and options, those of the store."""
@@ -91,13 +94,13 @@ def query_face(store: Store, argument: str, reader: FaceReader | None = None) ->
         reader = reader or Session.of_store(store)
         embedder = reader.embedder()
         store.settings.check(embedder.settings(), store.folder)
-        cut = Aligner().cuts(photo)[0]
+        cut = reader.aligner().cuts(photo)[0]
     except ImageError as e:
         raise InputError(f"{argument}: {e.reason}") from e
     from ingest.embedding import to_batch
 
     inverter = reader.inverter()
-    _check(inverter.fingerprint, store)
+    store.check_inverter(inverter.fingerprint)
     inversion = inverter.invert(to_batch([cut.pixels]))
     face = embedder.embed(inversion.w[0])
     return QueryFace(
@@ -111,16 +114,6 @@ def query_face(store: Store, argument: str, reader: FaceReader | None = None) ->
         error=inversion.errors()[0],
         quad=None if cut.aligned else cut.quad,
     )
-
-
-def _check(inverter: str, store: Store) -> None:
-    """Codes of different inverters do not compare."""
-    others = inverters(store)
-    if others and inverter not in others:
-        raise MismatchError(
-            f"the faces of {store.folder} were inverted by {next(iter(others))}, this photo would "
-            f"be by {inverter}: ingest the photos anew into another store, or query by a face's id"
-        )
 
 
 def _stored(store: Store, row: FaceRow) -> QueryFace:

@@ -164,7 +164,7 @@ def test_crop_embedding_reads_the_ingested_faces(labelled):
         rival = crop_embedding(labelled, labelled.manifest())
     finally:
         hidden.rename(gone)
-    assert rival.unread == 1
+    assert rival.name == "crop embedding (1 photos unread)"
     assert [(rival.embeddings[f] == 0).all(1).nonzero().tolist() for f in FEATURES] == [[[1]]] * 4
     pixels = np.asarray(Image.open(labelled.resolve(photos[5])).convert("RGB"))
     image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from data.failures import read_failures
 from data.inspect import verify
+from data.manifest import Manifest
 from data.metadata import join_metadata
 from data.shards import FaceRow
 from data.store import Store
@@ -22,6 +24,7 @@ from ingest.session import Session
 from query.faces import query_face
 from query.search import search
 from query.sheet import LABEL, TILE, TITLE, contact_sheet
+from ris.errors import InputError, MismatchError, QueryError
 
 PLACES = [(20, 30, 400), (450, 60, 330), (800, 200, 260)]
 
@@ -56,7 +59,10 @@ def work(tmp_path, three, faces):
 
 
 def run(work: Path, session: Session, **options):
-    return ingest_collection(str(work / "photos"), work / ".ris", session, **options)
+    chosen = copy.copy(session)  # shares the models that are loaded
+    chosen.__dict__.pop("_aligner", None)
+    vars(chosen).update(options)
+    return ingest_collection(str(work / "photos"), work / ".ris", chosen)
 
 
 def rows(store: Store) -> dict[str, FaceRow]:
@@ -136,15 +142,18 @@ def test_rows_follow_a_moved_photo_and_go_with_an_overwritten_one(work, quick, f
 def test_a_photo_is_committed_whole(work, quick, monkeypatch):
     """Killed before the commit nothing is there; one commit brings all faces of the photo."""
     (work / "photos" / "one.jpg").unlink()
-    append = Store.append
+    append, write = Store.append, Manifest.write
 
-    def killed(self, fresh):
-        raise KeyboardInterrupt
+    def killed(self, folder):
+        if self.shards:
+            raise KeyboardInterrupt
+        write(self, folder)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "append", killed)
+        patch.setattr(Manifest, "write", killed)
         with pytest.raises(KeyboardInterrupt):
             run(work, quick, faces="all")
+    assert len(list((work / ".ris" / "faces").glob("*.parquet"))) == 1  # written, not committed
     assert Store.open(work / ".ris").manifest().rows == 0
     sizes = []
 
@@ -216,5 +225,93 @@ def test_searching_with_a_group_photo_and_drawing_its_faces(work, quick, three, 
     stored = query_face(store, str(three), quick)  # its bytes are in the store
     assert stored.id is not None and at(store.face(stored.id), PLACES[0])
     Image.effect_noise((300, 200), 60).save(work / "noise.png")
-    with pytest.raises(Exception, match=r"noise\.png: no face found"):
+    with pytest.raises(InputError, match=r"noise\.png: no face found"):
         query_face(store, str(work / "noise.png"), quick)
+    crop = copy.copy(quick)
+    vars(crop).update(aligned="yes")
+    crop.__dict__.pop("_aligner", None)
+    assert query_face(store, str(work / "noise.png"), crop).quad is None
+
+
+def test_an_abbreviated_id_of_a_photo_means_its_first_face(work, quick):
+    (work / "photos" / "one.jpg").unlink()
+    store = run(work, quick, faces="all").store
+    photo = next(iter(rows(store))).partition("-")[0]
+    assert store.face(photo[:8]).id == photo
+    assert store.face(f"{photo}-2").id == f"{photo}-2"
+    store.remove([photo])
+    with pytest.raises(QueryError, match="2 faces have an id"):
+        store.face(photo[:8])
+
+
+def test_a_removed_face_stays_removed_and_the_others_are_followed(work, quick):
+    store = run(work, quick, faces="all").store
+    group = of_photo(rows(store), "three.png")
+    store.remove([group[0].id])
+    assert run(work, quick).report.skipped == 2
+    (work / "photos" / "three.png").rename(work / "photos" / "renamed.png")
+    again = run(work, quick, faces="all")
+    assert (again.report.ingested, again.faces) == (0, 3)
+    assert [r.id for r in of_photo(rows(store), "renamed.png")] == [r.id for r in group[1:]]
+
+
+def test_a_photo_overwritten_by_one_without_a_face_loses_its_row(work, quick):
+    store = run(work, quick).store
+    Image.effect_noise((300, 200), 60).save(work / "photos" / "one.jpg")
+    done = run(work, quick)
+    assert (done.report.failed, done.faces) == (1, 1)
+    assert of_photo(rows(store), "one.jpg") == []
+
+
+def test_many_moved_photos_are_one_commit(work, quick, faces, monkeypatch):
+    photos = work / "photos"
+    for face in sorted(faces.glob("*.jpg"))[10:14]:
+        shutil.copy(face, photos)
+    before = rows(run(work, quick).store)
+    (photos / "moved").mkdir()
+    for photo in photos.glob("*.jpg"):
+        photo.rename(photos / "moved" / photo.name)
+        shutil.copy(photos / "moved" / photo.name, photos / "moved" / f"z{photo.name}")
+    relocate, sizes = Store.relocate, []
+
+    def counted(self, moved):
+        sizes.append(len(moved))
+        relocate(self, moved)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "relocate", counted)
+        done = run(work, quick)
+    assert (sizes, done.report.ingested, done.faces) == ([5], 0, 6)
+    after = rows(done.store)
+    assert all(same(before[face], after[face]) for face in before)
+    assert {Path(r.path).parent.name for r in after.values()} == {"photos", "moved"}
+    assert all(done.store.resolve(r.path).is_file() for r in after.values())
+
+
+def test_faces_added_through_a_copy_name_the_first_file(work, quick):
+    run(work, quick)
+    first = work / "photos" / "three.png"
+    shutil.copy(first, work / "photos" / "a copy.png")
+    group = of_photo(rows(run(work, quick, faces="all").store), "three.png")
+    stat = first.stat()
+    assert len(group) == 3
+    assert {(r.file_size, r.file_mtime_ns) for r in group} == {(stat.st_size, stat.st_mtime_ns)}
+
+
+def test_photos_are_read_as_the_store_was(work, quick, faces):
+    """Codes of another inverter are refused; nobody's choice means the store's."""
+    store = run(work, quick).store
+    (before,) = store.inverters()
+    shutil.copy(sorted(faces.glob("*.jpg"))[20], work / "photos" / "new.jpg")
+    with pytest.raises(MismatchError, match="inverted by optimisation0-.*by encoder"):
+        run(work, quick, inverter_kind="encoder", refine=None, _inverter=Encoder())
+    assert store.manifest().rows == 2
+    nobody = {"inverter_kind": None, "refine": None, "_inverter": Encoder()}
+    assert run(work, quick, **nobody).report.ingested == 1
+    assert store.inverters() == {before: 3}
+
+
+class Encoder:
+    """Stands for an inverter that must not be asked."""
+
+    fingerprint, batch = "encoder-0", 4

@@ -82,8 +82,8 @@ class _InverseHaarByPixel(torch.autograd.Function):
         b, channels, h, w = x.shape
         c = channels // 4
         pixels = x.permute(0, 2, 3, 1)
-        ll, rest = pixels[..., :c], pixels[..., c:].unflatten(-1, (c, 3))
-        lh, hl, hh = rest.unbind(-1)
+        ll = pixels[..., :c]
+        lh, hl, hh = (pixels[..., c + k :: 3] for k in range(3))
         top, bottom = ll + lh, ll - lh
         right_top, right_bottom = hl + hh, hl - hh
         out = x.new_empty(b, h, 2, w, 2, c)
@@ -102,11 +102,10 @@ class _InverseHaarByPixel(torch.autograd.Function):
         t_sum, t_off = top[..., 0, :] + top[..., 1, :], top[..., 0, :] - top[..., 1, :]
         b_sum, b_off = bottom[..., 0, :] + bottom[..., 1, :], bottom[..., 0, :] - bottom[..., 1, :]
         out = grad.new_empty(b, h2 // 2, w2 // 2, 4 * c)
-        rest = out[..., c:].unflatten(-1, (c, 3))
         torch.add(t_sum, b_sum, out=out[..., :c])
-        torch.sub(t_sum, b_sum, out=rest[..., 0])
-        torch.add(t_off, b_off, out=rest[..., 1])
-        torch.sub(t_off, b_off, out=rest[..., 2])
+        torch.sub(t_sum, b_sum, out=out[..., c::3])
+        torch.add(t_off, b_off, out=out[..., c + 1 :: 3])
+        torch.sub(t_off, b_off, out=out[..., c + 2 :: 3])
         return out.permute(0, 3, 1, 2)
 
 
@@ -252,8 +251,10 @@ class MobileStyleGAN(torch.nn.Module):
         style = sigma[:, self.layout.slices[index], None, None]  # [B, C, 1, 1]
         if name.endswith("up"):
             if self._by_pixel:
-                picture: torch.Tensor = _InverseHaarByPixel.apply(x * (style * 0.5))
-                return picture
+                found: torch.Tensor = _InverseHaarByPixel.apply(  # type: ignore[no-untyped-call]
+                    x * (style * 0.5)
+                )
+                return found
             return inverse_haar(x * style)
         x = x * (style * self._scale[name])
         if layer.to_image:
