@@ -29,6 +29,8 @@ from benchmarks.measures.pictures import scaled, to_bytes
 from benchmarks.measures.results import SECONDS, THUMBNAIL, Results, as_table, summary
 from data.assets import load_generator, load_tensors
 from data.hashing import file_sha256
+from ingest.decode import decode_aligned
+from ingest.embedding import to_batch
 from ingest.encoder import EncoderInverter, load_encoder_inverter, unpack
 from ingest.inversion import REFINEMENT, Inverter, OptimisationInverter, load_inverter
 from ingest.sources import find_photos
@@ -102,13 +104,7 @@ def _from_mean(optimiser: OptimisationInverter) -> Method:
 
 def read(path: Path) -> torch.Tensor:
     """(1, 3, 512, 512) in [-1, 1]; of a picture that is not square, its middle."""
-    with Image.open(path) as opened:
-        picture = opened.convert("RGB")
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    pixels = np.asarray(picture.crop((left, top, left + side, top + side)))
-    image = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float()[None] / 127.5 - 1
-    return scaled(image, PHOTO_SIZE)
+    return to_batch([decode_aligned(path, PHOTO_SIZE).pixels])
 
 
 def measure(

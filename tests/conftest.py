@@ -101,3 +101,19 @@ def filled(faces, session, tmp_path_factory):
     store = Store.open(folder)
     build_indices(store, DEFAULT_FEATURES)
     return store
+
+
+@pytest.fixture(scope="session")
+def small_encoder(efficientnet_weights):
+    """Makes untrained encoders with a small head, all alike."""
+    from ris.backbones import EfficientNetLite, EfficientNetLiteTrunk
+    from ris.encoder import EncoderConfig, EncoderNet
+
+    def make() -> EncoderNet:
+        torch.manual_seed(0)
+        trunk = EfficientNetLite(efficientnet_weights).trunk_tensors()
+        return EncoderNet(
+            EfficientNetLiteTrunk(trunk, trainable=True), EncoderConfig(hidden=48, rank=4)
+        )
+
+    return make

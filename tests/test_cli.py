@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
@@ -214,3 +216,17 @@ def test_a_catalogue_can_be_fitted_and_used(ris, faces, tmp_path):
     assert facts["catalogue"] == json.loads(out)["catalogue"]
     # a later run without naming it goes on with the store's own catalogue
     assert ris(*given)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("choice", "module", "name"),
+    [
+        ("AlignedInput", "ingest.alignment.cut", "Aligned"),
+        ("FaceChoice", "ingest.alignment.cut", "Faces"),
+        ("InverterKind", "ingest.inverters", "InverterKind"),
+    ],
+)
+def test_choices_are_those_of_the_api(choice, module, name):
+    """They are written down twice, because the API's modules are slow to import."""
+    options = get_args(getattr(importlib.import_module(module), name))
+    assert [option.value for option in getattr(cli, choice)] == list(options)

@@ -13,7 +13,6 @@ from ingest.inversion import load_inverter
 from ingest.inverters import RefinedInverter, make_inverter, options_of
 from ingest.session import Session
 from query.faces import query_face
-from ris.backbones import EfficientNetLiteTrunk
 from ris.encoder import EncoderConfig, EncoderNet, load_encoder
 from ris.errors import InputError, MismatchError, ModelFileError
 
@@ -24,14 +23,8 @@ def encoder(generator):
 
 
 @pytest.fixture(scope="module")
-def untrained(efficientnet_weights):
-    from ris.backbones import EfficientNetLite
-
-    torch.manual_seed(0)
-    trunk = EfficientNetLite(efficientnet_weights).trunk_tensors()
-    return EncoderNet(
-        EfficientNetLiteTrunk(trunk, trainable=True), EncoderConfig(hidden=64, rank=4)
-    )
+def untrained(small_encoder):
+    return small_encoder()
 
 
 def test_training_starts_in_w(untrained):

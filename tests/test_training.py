@@ -15,21 +15,12 @@ from ingest.training.faces import (
 from ingest.training.loop import FROZEN, Schedule, Trainer
 from ingest.training.losses import CodeLoss
 from ingest.training.probe import BLOCKS, LandmarkProbe, fit_probe
-from ris.backbones import EfficientNetLite, EfficientNetLiteTrunk
-from ris.encoder import EncoderConfig, EncoderNet
+from ris.backbones import EfficientNetLite
 
 
 @pytest.fixture(scope="module")
 def inverter(generator):
     return load_inverter(generator, steps=0)
-
-
-def small_net(weights):
-    torch.manual_seed(0)
-    trunk = EfficientNetLite(weights).trunk_tensors()
-    return EncoderNet(
-        EfficientNetLiteTrunk(trunk, trainable=True), EncoderConfig(hidden=32, rank=2)
-    )
 
 
 def test_codes_repeat_and_mix_layers(generator):
@@ -86,7 +77,7 @@ def test_the_code_loss_is_a_share_of_what_the_mean_leaves(generator, inverter):
 
 
 def test_a_training_that_is_cut_goes_on_as_if_it_was_not(
-    generator, inverter, efficientnet_weights, rendered, tmp_path
+    generator, inverter, small_encoder, rendered, tmp_path
 ):
     images = torch.nn.functional.interpolate(rendered[1][:8], 128, mode="area")
     w = rendered[0][:8]
@@ -99,7 +90,7 @@ def test_a_training_that_is_cut_goes_on_as_if_it_was_not(
         return {"codes": codes, "styles": styles}
 
     def trainer(name):
-        net = small_net(efficientnet_weights)
+        net = small_encoder()
         return Trainer(net, Schedule(6, warmup=2), loss, tmp_path / name, threads=2)
 
     threads = torch.get_num_threads()
@@ -117,7 +108,7 @@ def test_a_training_that_is_cut_goes_on_as_if_it_was_not(
         assert second.step == whole.step == 6
     finally:
         torch.set_num_threads(threads)
-    start = small_net(efficientnet_weights)
+    start = small_encoder()
     for (name, a), b in zip(whole.net.named_parameters(), second.net.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
         frozen = name.removeprefix("trunk.").startswith(FROZEN) and name.startswith("trunk.")

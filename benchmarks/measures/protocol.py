@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 
+VERSION = 2
+"""To be raised when a measure changes: values under another version are not mixed."""
 Values = dict[str, float | None]
 """By name; None where one of the pictures has nothing to measure."""
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from benchmarks.measures.pictures import scaled, to_bytes
-from benchmarks.measures.protocol import Values
+from benchmarks.measures.protocol import VERSION, Values
 from data.durable import replacing
 
 SECONDS = "seconds"
@@ -74,19 +74,25 @@ class Results:
 
     @staticmethod
     def _key(photo: str, method: Made) -> str:
-        return f"{photo[:20]} {method.name} {method.fingerprint}"
+        return f"{photo[:20]} {method.name} {method.fingerprint} {VERSION}"
 
 
 def summary(keys: Sequence[str], methods: Sequence[Made], results: Results) -> Summary:
-    """Method -> value -> mean, median and number of photos that have it."""
-    table: Summary = {}
-    for method in methods:
-        rows = [v for key in keys if (v := results.get(key, method)) is not None]
-        table[method.name] = {}
-        for name in rows[0] if rows else ():
-            known = [x for row in rows if (x := row[name]) is not None]
+    """Method -> value -> mean, median and number of photos, over those photos of which every
+    method has the value: means over different photos do not compare."""
+    rows = {method.name: [results.get(key, method) or {} for key in keys] for method in methods}
+    names = dict.fromkeys(name for values in rows.values() for row in values for name in row)
+    table: Summary = {method: {} for method in rows}
+    for name in names:
+        shared = [
+            i
+            for i in range(len(keys))
+            if all(values[i].get(name) is not None for values in rows.values())
+        ]
+        for method, values in rows.items():
+            known = [x for i in shared if (x := values[i][name]) is not None]
             if known:
-                table[method.name][name] = {
+                table[method][name] = {
                     "mean": float(np.mean(known)),
                     "median": float(np.median(known)),
                     "n": len(known),
