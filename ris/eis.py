@@ -1,0 +1,80 @@
+"""Editing in Style (Collins et al. 2020, arXiv:2004.14367), the baseline: one mask for all faces.
+
+Scores M are averaged over a data set. In every style layer the channels are taken in the order of
+falling M for the class, as long as the sum of what they bring along (1 - M) stays within a budget
+epsilon; channels with M of rho or less are never taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ris.layout import StyleLayout
+from ris.masks import HAIR, POSE, eligible_channels, features_of
+
+AVERAGED_FACES = 200
+"""Faces that M is averaged over (section 4 of the paper)."""
+
+
+@dataclass(frozen=True)
+class EisOptions:
+    """Attributes:
+    rho: channels with an averaged score of this or less are never taken.
+    epsilon: budget of a layer, in channels' worth of energy outside the class.
+    to_image: whether channels of to-image layers take part.
+    """
+
+    rho: float = 0.2
+    epsilon: float = 20.0
+    to_image: bool = False
+
+
+def eis_mask(
+    average: torch.Tensor,
+    layout: StyleLayout,
+    classes: Sequence[str],
+    feature: str,
+    options: EisOptions | None = None,
+) -> torch.Tensor:
+    """The mask of one feature, the same for all faces.
+
+    EIS knows no pose. So that both methods can be compared on it, its pose is made as the
+    paper's (Eq. 5): 1 - q_hair on the early layers, which other features do not touch.
+
+    Args:
+        average: (K, C) averaged contribution scores, see `ris.contribution.AverageScores`.
+        layout: style layout of the covered channels.
+        classes: the K class names.
+        feature: one of `ris.masks.features_of`.
+        options: see `EisOptions`.
+
+    Returns:
+        (C,) float32 of zeros and ones.
+
+    Raises:
+        ValueError: unknown feature, or scores of another layout.
+    """
+    options = options or EisOptions()
+    if feature not in features_of(classes):
+        raise ValueError(f"unknown feature {feature!r}; known: {', '.join(features_of(classes))}")
+    if average.shape != (len(classes), layout.channels):
+        raise ValueError(
+            f"scores are {tuple(average.shape)}, expected ({len(classes)}, {layout.channels})"
+        )
+    scores = average[list(classes).index(HAIR if feature == POSE else feature)]
+    taken = torch.cat([_take(scores[part], options) for part in layout.slices])
+    if feature == POSE:
+        taken = ~taken
+    return (taken & eligible_channels(layout, feature, to_image=options.to_image)).float()
+
+
+def _take(scores: torch.Tensor, options: EisOptions) -> torch.Tensor:
+    """(C,) bool: the channels taken of one layer."""
+    order = scores.argsort(descending=True, stable=True)
+    within = torch.cumsum(1 - scores[order], 0) < options.epsilon
+    taken = torch.zeros_like(scores, dtype=torch.bool)
+    taken[order] = within
+    return taken & (scores > options.rho)
