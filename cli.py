@@ -124,6 +124,13 @@ def _open(store: Path | None) -> Store:
     return Store.open(store)
 
 
+def _open_if_there(store: Path | None) -> Store | None:
+    """The store that was named, or the nearest one if there is any."""
+    from data.store import Store
+
+    return _open(store) if store is not None or Store.nearest() else None
+
+
 def _build_missing(store: Store, features: Iterable[str]) -> None:
     """Indexes features that were never indexed, with the defaults, and says so."""
     from index.build import build_indices
@@ -458,6 +465,109 @@ def query(
             print(f"{m.rank:>4}  {m.score:+.4f}  {m.id}  {_shown(m.path)}")
     if out:
         print(f"contact sheet: {out}")
+
+
+# -- transfer ---------------------------------------------------------------------------------
+
+
+class TransferRule(str, Enum):
+    """Where a transfer leads: the paper's Eq. 6, or the released code's rescaled variant."""
+
+    paper = "paper"
+    rescaled = "rescaled"
+
+
+class Method(str, Enum):
+    """Masks of the two faces (RIS) or averaged over many (EIS)."""
+
+    ris = "ris"
+    eis = "eis"
+
+
+class PasteBlend(str, Enum):
+    """What goes back into the photo: the whole crop, or what the edit changed."""
+
+    crop = "crop"
+    change = "change"
+
+
+@app.command()
+def transfer(
+    source: Annotated[str, typer.Argument(help="The face to edit: photo, face id or seed:N.")],
+    reference: Annotated[
+        list[str] | None, typer.Argument(help="Whose features it gets; several give a grid.")
+    ] = None,
+    feature: Annotated[
+        list[str] | None, typer.Option(help="Feature, or feature:weight; repeatable.")
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="How far: 0 stays, 1 arrives.")] = 1.3,
+    sweep: Annotated[
+        str | None, typer.Option(help="Range of alpha, as -1..2: a strip, or .gif/.webp.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Faces of a sweep.")] = 7,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Source, reference, result and what changed.")
+    ] = False,
+    also: Annotated[
+        list[str] | None, typer.Option(help="Another source, for a grid; repeatable.")
+    ] = None,
+    from_query: Annotated[
+        int | None, typer.Option(help="Reference: this rank of a search (-1: least alike).")
+    ] = None,
+    paste: Annotated[
+        PasteBlend | None, typer.Option(help="Put the edit back into the source's photo.")
+    ] = None,
+    rule: Annotated[TransferRule, typer.Option(help="Eq. 6 or rescaled.")] = TransferRule.paper,
+    method: Annotated[Method, typer.Option(help="The pair's masks, or averaged.")] = Method.ris,
+    mask: Annotated[Mask, typer.Option(help="Soft q (Eq. 4) or q > 0.8.")] = Mask.soft,
+    tau: Annotated[float, typer.Option(help="Softmax temperature (Eq. 4).")] = 0.1,
+    rho: Annotated[float, typer.Option(help="EIS: least averaged score of a channel.")] = 0.2,
+    epsilon: Annotated[float, typer.Option(help="EIS: budget of a layer.")] = 20.0,
+    size: Annotated[
+        int | None, typer.Option(help="Pixels of a face (default: 1024, in sheets 256).")
+    ] = None,
+    unmarked: Annotated[
+        bool, typer.Option("--unmarked", help="Leave out the note that the picture is synthetic.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("transfer.png"),
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a feature of one face on another: eyes, nose, mouth, hair, pose, or several.
+
+    Example: ris transfer me.jpg her.jpg --feature hair --alpha 1.3 --out out.png
+    """
+    from edit.request import Request, carry_out
+    from query.search import parse_features
+    from ris.eis import EisOptions
+    from ris.masks import MaskOptions
+
+    try:
+        options = MaskOptions(kind=mask.value, tau=tau)
+    except ValueError as e:
+        raise InputError(str(e)) from e
+    request = Request(
+        sources=[source, *(also or [])],
+        references=reference or [],
+        from_query=from_query,
+        features=parse_features(feature or []),
+        alpha=alpha,
+        sweep=sweep,
+        steps=steps,
+        compare=compare,
+        paste=paste.value if paste else None,
+        rule=rule.value,
+        mask=options,
+        eis=EisOptions(rho=rho, epsilon=epsilon) if method is Method.eis else None,
+        size=size,
+        mark=not unmarked,
+    )
+    with _progress("averaging masks", as_json) as progress:
+        facts = carry_out(request, out, _open_if_there(store), progress)
+    if as_json:
+        _print_json({"file": out, **facts})
+    else:
+        print(f"{out}: {', '.join(facts['features'])} of {', '.join(facts['references'])}")
 
 
 # -- catalogue --------------------------------------------------------------------------------

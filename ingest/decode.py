@@ -111,7 +111,8 @@ def decode(path: Path, least: int | None = None) -> Photo:
             of their size where that saves time. None for all that there are.
 
     Raises:
-        ImageError: (stage ``decode``) not a picture, damaged, too large or too small.
+        ImageError: (stage ``read``) it cannot be opened; (stage ``decode``) not a picture,
+            damaged, too large or too small.
     """
     try:
         with warnings.catch_warnings():
@@ -133,6 +134,8 @@ def decode(path: Path, least: int | None = None) -> Photo:
         raise ImageError("decode", f"over {MAX_PIXELS // 10**6} megapixels") from e
     except MemoryError as e:
         raise ImageError("decode", "not enough memory to decode it") from e
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as e:
+        raise ImageError("read", e.strerror or str(e)) from e
     except Exception as e:  # whatever Pillow's many readers raise on damaged files
         reason = (str(e).splitlines() or [type(e).__name__])[0][:120]
         raise ImageError("decode", f"damaged: {reason}") from e

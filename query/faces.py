@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -88,21 +89,39 @@ def query_face(store: Store, argument: str, reader: FaceReader | None = None) ->
         return _stored(store, store.face(argument))
     try:
         file = hash_photo(path)
-        if store.has(file.face_id):
-            return _stored(store, store.face(file.face_id))
-        photo = decode(path)
-        reader = reader or Session.of_store(store)
-        embedder = reader.embedder()
-        store.settings.check(embedder.settings(), store.folder)
-        cut = reader.aligner().cuts(photo)[0]
     except ImageError as e:
         raise InputError(f"{argument}: {e.reason}") from e
+    if store.has(file.face_id):
+        return _stored(store, store.face(file.face_id))
+    reader = reader or Session.of_store(store)
+    store.settings.check(reader.embedder().settings(), store.folder)
+    return read_face(path, reader, lambda inverter: store.check_inverter(inverter.fingerprint))
+
+
+def read_face(
+    path: Path, reader: FaceReader, check: Callable[[Inverter], None] | None = None
+) -> QueryFace:
+    """The largest face of a photo, cut out, inverted and scored.
+
+    Args:
+        path: the photo.
+        reader: does it.
+        check: called with the inverter before it is used.
+
+    Raises:
+        InputError: the photo gives no face.
+    """
+    try:
+        cut = reader.aligner().cuts(decode(path))[0]
+    except ImageError as e:
+        raise InputError(f"{path}: {e.reason}") from e
     from ingest.embedding import to_batch
 
     inverter = reader.inverter()
-    store.check_inverter(inverter.fingerprint)
+    if check:
+        check(inverter)
     inversion = inverter.invert(to_batch([cut.pixels]))
-    face = embedder.embed(inversion.w[0])
+    face = reader.embedder().embed(inversion.w[0])
     return QueryFace(
         id=None,
         path=path.absolute(),

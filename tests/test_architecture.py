@@ -16,7 +16,8 @@ ROOMS = {
     "ingest": {"ris", "data"},
     "index": {"ris", "data"},
     "query": {"ris", "data", "ingest", "index"},
-    "evaluate": {"ris", "data", "ingest", "index", "query"},
+    "edit": {"ris", "data", "ingest", "index", "query"},
+    "evaluate": {"ris", "data", "ingest", "index", "query", "edit"},
 }
 METHOD = {"torch", "numpy"}
 """Third-party packages that the method itself may use."""

@@ -1,0 +1,94 @@
+"""The faces of an edit: photos, faces of a store, seeds of the generator."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data.store import Store
+from ingest.sampling import sample_w
+from ingest.session import Session
+from query.faces import QueryFace, query_face, read_face
+from ris.errors import InputError
+
+SEED = re.compile(r"seed:(\d{1,9})(?:@(\d*\.?\d+))?")
+"""``seed:7``, or ``seed:7@0.5`` for another truncation than the usual one."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A face that takes part in an edit.
+
+    Attributes:
+        name: for captions and notes: a file's name, an id, a seed.
+        sigma: (C,) float32 style coefficients.
+        scores: (K, C') float32 contribution scores.
+        path: the photo; None for a seed.
+        quad: (4, 2) the face's square in the photo; None where the photo is a face crop.
+    """
+
+    name: str
+    sigma: torch.Tensor
+    scores: torch.Tensor
+    path: Path | None = None
+    quad: np.ndarray | None = None
+
+
+def subject(argument: str, session: Session, store: Store | None = None) -> Subject:
+    """Reads what was named.
+
+    Args:
+        argument: a photo's path, ``seed:N``, or, with a store, the id of a face (which may be
+            abbreviated).
+        session: models and options, those of the store if there is one.
+        store: where ids, and photos that were ingested, are looked up.
+
+    Raises:
+        InputError: no such photo or seed, the photo gives no face, or an id without a store.
+        QueryError: no such face.
+        MismatchError: the session's options are not the store's.
+    """
+    if argument.startswith("seed:"):
+        return seed_subject(argument, session)
+    path = Path(argument).expanduser()
+    if store is not None:
+        face = query_face(store, argument, session)
+        return from_face(face)
+    if os.path.isfile(path):
+        return from_face(read_face(path, session))
+    if path.suffix or len(path.parts) > 1:
+        raise InputError(f"no photo {argument}")
+    raise InputError(f"{argument!r} is no photo, and there is no store to look up a face's id in")
+
+
+def from_face(face: QueryFace) -> Subject:
+    """The subject of a face that was read already."""
+    return Subject(
+        face.path.name,
+        torch.tensor(face.sigma),
+        torch.tensor(face.scores),
+        face.path,
+        face.quad,
+    )
+
+
+def seed_subject(argument: str, session: Session) -> Subject:
+    """The generator's face of ``seed:N``.
+
+    Raises:
+        InputError: not such a text, or a truncation above 1.
+    """
+    found = SEED.fullmatch(argument)
+    if not found:
+        raise InputError(f"{argument!r}: a seed is written seed:7, or seed:7@0.5 with truncation")
+    number, truncation = found.groups()
+    if truncation is not None and float(truncation) > 1:
+        raise InputError(f"{argument!r}: truncation lies between 0 and 1")
+    given = {} if truncation is None else {"truncation": float(truncation)}
+    face = session.embedder().embed(sample_w(session.generator, int(number), **given))
+    return Subject(argument, face.sigma, face.scores)

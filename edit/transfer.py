@@ -1,0 +1,103 @@
+"""Which features go where, how far: edits of style coefficients (section 3.3 of the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from edit.subjects import Subject
+from ris.eis import EisOptions, eis_mask
+from ris.errors import InputError
+from ris.layout import StyleLayout
+from ris.masks import MaskOptions, features_of
+from ris.transfer import ALPHA, Rule, direction, move, pair_mask
+
+
+@dataclass(frozen=True)
+class TransferOptions:
+    """How a transfer is made.
+
+    Attributes:
+        mask: the method's mask options.
+        rule: see `ris.transfer`.
+        average: (K, C') averaged scores: the masks are EIS's then; None for the method's.
+        eis: options of EIS's mask.
+    """
+
+    mask: MaskOptions = field(default_factory=MaskOptions)
+    rule: Rule = "paper"
+    average: torch.Tensor | None = None
+    eis: EisOptions = field(default_factory=EisOptions)
+
+    @property
+    def method(self) -> str:
+        """``RIS soft``, ``RIS hard`` or ``EIS``."""
+        return f"RIS {self.mask.kind}" if self.average is None else "EIS"
+
+
+@dataclass(frozen=True)
+class Editor:
+    """Edits faces under one generator and catalogue.
+
+    Attributes:
+        layout: style layout of the channels that scores cover.
+        classes: class names of the scores.
+        options: how transfers are made.
+    """
+
+    layout: StyleLayout
+    classes: tuple[str, ...]
+    options: TransferOptions = field(default_factory=TransferOptions)
+
+    def mask(self, source: Subject, reference: Subject, feature: str) -> torch.Tensor:
+        """(C',) what is taken of the reference.
+
+        Raises:
+            InputError: unknown feature.
+        """
+        if feature not in features_of(self.classes):
+            known = ", ".join(features_of(self.classes))
+            raise InputError(f"unknown feature {feature!r}; known: {known}")
+        if self.options.average is not None:
+            return eis_mask(
+                self.options.average, self.layout, self.classes, feature, self.options.eis
+            )
+        pair = source.scores[None], reference.scores[None]
+        return pair_mask(*pair, self.layout, self.classes, feature, self.options.mask)[0]
+
+    def direction(
+        self, source: Subject, reference: Subject, features: Mapping[str, float]
+    ) -> torch.Tensor:
+        """(C,) where the features lead, each by its weight; directions add up."""
+        total = torch.zeros_like(source.sigma, dtype=torch.float64)
+        for feature, weight in features.items():
+            mask = self.mask(source, reference, feature)
+            pair = source.sigma[None], reference.sigma[None]
+            total += weight * direction(*pair, mask[None], self.options.rule)[0]
+        return total
+
+    def transfer(
+        self,
+        source: Subject,
+        reference: Subject,
+        features: Mapping[str, float],
+        alphas: Sequence[float] = (ALPHA,),
+    ) -> torch.Tensor:
+        """(A, C) style coefficients of the edited face, one row for each alpha (Eq. 6).
+
+        Args:
+            source: the face that is edited.
+            reference: whose features it gets.
+            features: weight of each feature, usually 1.
+            alphas: how far to go: 0 stays, 1 arrives.
+
+        Raises:
+            InputError: unknown feature, or an alpha that is not finite.
+        """
+        steps = torch.tensor(alphas, dtype=torch.float64)
+        if not len(steps) or not torch.isfinite(steps).all():
+            raise InputError("alpha is a number")
+        towards = self.direction(source, reference, features)
+        return move(source.sigma[None], towards[None], steps)[0]
