@@ -88,6 +88,8 @@ class OptimisationConfig:
     rate: float = 0.05  # of Adam, in standard deviations of the code; 0.12 lost the guess's hair
     deviation_rate: float = 0.3  # relative: rows should follow the shared code, not replace it
     frozen: float = 0.2  # part of the steps before rows may deviate, so that v explains first
+    warmup: int = 0  # steps over which the rate rises
+    betas: tuple[float, float] = (0.9, 0.95)  # of Adam
     blocks: tuple[int, ...] = (2, 4, 10, 15)  # edges at 32x32 px up to parts of a face at 4x4
     block_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
     pixel_weight: float = 8.0  # of the mean square error: colours, which features see badly
@@ -97,8 +99,17 @@ class OptimisationConfig:
     resolution: int = 128  # of the read-out and of the backbone's input
 
 
-REFINEMENT = OptimisationConfig(rate=0.03, frozen=0.0)
-"""From an encoder's code, which is near already: at a rate of 0.05 the first steps lead away."""
+REFINEMENT = OptimisationConfig(
+    rate=0.05,
+    deviation_rate=1.2,
+    deviation_prior=30.0,
+    frozen=0.0,
+    warmup=4,
+    betas=(0.7, 0.9),
+)
+"""From an encoder's code, which is near already. Adam's first steps go equally far along all
+coordinates, which leads away from a good code, so the rate rises slowly; with little momentum
+thirty steps come as near as a hundred and twenty from the mean (docs/inversion.md)."""
 
 
 class FirstGuess:
@@ -316,9 +327,10 @@ class OptimisationInverter:
             v, d = self._first(target, start)
             wanted = self._features(target)
         v, d = v.clone().requires_grad_(), d.clone().requires_grad_()
-        optimiser = torch.optim.Adam([{"params": [v]}, {"params": [d]}], betas=(0.9, 0.95))
+        optimiser = torch.optim.Adam([{"params": [v]}, {"params": [d]}], betas=cfg.betas)
         for k in range(cfg.steps):
             rate = cfg.rate * (1 + math.cos(math.pi * k / cfg.steps)) / 2
+            rate *= min(1.0, (k + 1) / (cfg.warmup + 1))
             free = k >= cfg.frozen * cfg.steps
             optimiser.param_groups[0]["lr"] = rate
             optimiser.param_groups[1]["lr"] = rate * cfg.deviation_rate if free else 0.0
