@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data.durable import replacing
 from data.latents import SIDECAR, Latents, read_latents
-from data.metadata import join_metadata
+from data.metadata import join_metadata, read_table
 from data.store import Store
 from ingest.pipeline import IngestReport, ingest
 from ingest.session import CATALOGUE_FILE, Session
@@ -65,6 +65,8 @@ def ingest_collection(
     """
     if prune and not Path(argument).expanduser().is_dir():
         raise InputError("--prune goes with a folder: it removes what is gone from there")
+    if metadata is not None:
+        read_table(metadata)  # so that a wrong name does not cost an ingest
     total = sum(1 for _ in find_photos(argument))
     codes = _latents(argument, latents)
     embedder = session.embedder()

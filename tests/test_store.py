@@ -20,6 +20,7 @@ from data.statistics import FILE as STATS
 from data.statistics import style_statistics
 from data.store import Store
 from data.views import run_sql, select_ids
+from ingest.collection import ingest_collection
 from ris.errors import InputError, MismatchError, QueryError, StoreError
 from ris.layout import StyleLayer
 from ris.normaliser import StyleStatistics
@@ -417,3 +418,9 @@ def test_column_names_of_metadata_have_no_case_and_may_be_odd(store, tmp_path):
         4,
     }
     assert len({c.lower() for c in columns}) == len(columns)
+
+
+def test_a_wrong_metadata_file_is_told_before_the_ingest(faces, session, tmp_path):
+    with pytest.raises(InputError, match="no metadata file"):
+        ingest_collection(str(faces), tmp_path / ".ris", session, metadata=tmp_path / "nope.csv")
+    assert not (tmp_path / ".ris").exists()

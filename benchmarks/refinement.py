@@ -1,0 +1,86 @@
+"""Settings of the steps that follow the encoder, side by side on a few photos.
+
+    python -m benchmarks.refinement photos/ --n 12 --try rate=0.03,deviation_rate=0.3 --try steps=45
+
+Each --try changes some values of `ingest.inversion.REFINEMENT` (30 steps); without any, the shipped
+ones are measured beside the encoder alone and 60 and 120 steps from the mean code. Pictures are
+the 128 px read-out's, so figures differ from those of `benchmarks.inversion`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from benchmarks.inversion import PHOTO_SIZE, read, spread
+from benchmarks.measures.identity import FaceResIdentity
+from benchmarks.measures.pictures import FeatureDistance, PixelError
+from benchmarks.measures.protocol import compare_all, describe_all
+from data.assets import load_generator
+from ingest.encoder import load_encoder_inverter
+from ingest.inversion import REFINEMENT, OptimisationConfig, load_inverter
+
+STEPS = 30
+FROM_MEAN = (60, 120)
+
+
+def settings(text: str) -> OptimisationConfig:
+    """``rate=0.05,warmup=4`` as changes of the shipped refinement."""
+    call = ast.parse(f"f({text})", mode="eval").body
+    assert isinstance(call, ast.Call)
+    changes = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
+    return dataclasses.replace(REFINEMENT, **({"steps": STEPS} | changes))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints a Markdown table, a line a setting."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("photos", help="folder, .txt list or pattern of aligned photos")
+    parser.add_argument("--n", type=int, default=12, help="photos, spread evenly (0: all)")
+    parser.add_argument("--try", dest="tried", action="append", default=[], metavar="SETTINGS")
+    args = parser.parse_args(arguments)
+    generator = load_generator()
+    encoder = load_encoder_inverter(generator)
+    judge = load_inverter(generator, steps=0)
+    photos = torch.cat([read(path) for path in spread(args.photos, args.n)])
+    assert photos.shape[-1] == PHOTO_SIZE
+    first = encoder.invert(photos).w
+    mean = judge.pspace.to_w(torch.zeros_like(judge.pspace.mean)[None]).expand(len(photos), -1)
+    measures = [FaceResIdentity(), FeatureDistance(), PixelError()]
+    described = [describe_all(measures, photo[None]) for photo in photos]
+
+    def line(name: str, find: Callable[[], torch.Tensor]) -> None:
+        begin = time.perf_counter()
+        codes = find()
+        seconds = (time.perf_counter() - begin) / len(codes)
+        with torch.no_grad():
+            pictures = [judge.picture(code[None]).clamp(-1, 1) for code in codes]
+        rows = [
+            compare_all(measures, known, describe_all(measures, picture))
+            for known, picture in zip(described, pictures, strict=True)
+        ]
+        means = {n: sum(r[n] or 0.0 for r in rows) / len(rows) for n in rows[0]}
+        cells = "".join(f" {v:.3f} |" for v in means.values())
+        print(f"| {name} |{cells} {seconds:.2f} |", flush=True)
+
+    names = [name for measure in measures for name in measure.higher_is_better]
+    print("| | " + " | ".join(names) + " | s a face |")
+    print("|---" * (len(names) + 2) + "|", flush=True)
+    line("encoder", lambda: encoder.invert(photos).w)
+    for text in args.tried or [""]:
+        optimiser = load_inverter(generator, config=settings(text))
+        line(text or "as shipped", lambda o=optimiser: o.invert(photos, start=first).w)  # type: ignore[misc]
+    for steps in () if args.tried else FROM_MEAN:
+        optimiser = load_inverter(generator, steps=steps)
+        line(f"mean + {steps}", lambda o=optimiser: o.invert(photos, start=mean).w)  # type: ignore[misc]
+
+
+if __name__ == "__main__":
+    main()
