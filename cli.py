@@ -562,8 +562,11 @@ def transfer(
         size=size,
         mark=not unmarked,
     )
+    opened = _open_if_there(store)
+    if opened is not None and from_query is not None:
+        _build_missing(opened, request.features)
     with _progress("averaging masks", as_json) as progress:
-        facts = carry_out(request, out, _open_if_there(store), progress)
+        facts = carry_out(request, out, opened, progress)
     if as_json:
         _print_json({"file": out, **facts})
     else:

@@ -230,3 +230,35 @@ def test_choices_are_those_of_the_api(choice, module, name):
     """They are written down twice, because the API's modules are slow to import."""
     options = get_args(getattr(importlib.import_module(module), name))
     assert [option.value for option in getattr(cli, choice)] == list(options)
+
+
+def test_transfer_writes_a_picture_that_says_what_it_is(ris, store):
+    ids = json.loads(ris("sql", "select id from faces order by path", "--json")[1])
+    first = ids[0]["id"]
+    wanted = ("--feature", "nose", "--size", 96, "--out", "new/out.jpg")
+    status, printed, _ = ris("transfer", first, "--from-query", 2, *wanted, "--json")
+    assert status == 0
+    facts = json.loads(printed)
+    assert facts["features"] == {"nose": 1.0} and facts["synthetic"] is True
+    nearest = json.loads(ris("query", first, "--feature", "nose", "--json")[1])["nearest"]
+    assert facts["references"] == [Path(nearest[1]["path"]).name]
+    status, printed, _ = ris("transfer", "seed:3", "seed:7", *wanted)
+    assert (status, printed) == (0, "new/out.jpg: nose of seed:7\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("seed:1", "seed:2"), "name at least one feature"),
+        (("seed:1", "--feature", "eyes"), "name a reference"),
+        (("seed:1", "seed:2", "--feature", "ears"), "unknown feature 'ears'"),
+        (("seed:1", "nowhere.jpg", "--feature", "eyes"), "no photo nowhere.jpg"),
+        (("seed:1", "seed:2", "--feature", "eyes", "--tau", 0), "tau must be above 0"),
+        (("seed:1", "seed:2", "--feature", "eyes", "--out", "a.bmp"), "this is written as"),
+        (("seed:1", "--from-query", 1, "--feature", "eyes"), "--from-query searches a store"),
+    ],
+)
+def test_a_transfer_that_cannot_be_is_one_line(ris, words, message):
+    status, printed, error = ris("transfer", *words)
+    assert (status, printed) == (1, "")
+    assert message in error and error.count("\n") == 1

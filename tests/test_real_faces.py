@@ -35,7 +35,7 @@ def test_a_real_photo_is_ingested_and_found(shared_faces, session, tmp_path, fil
     assert row.inverter == session.inverter().fingerprint
     photo = to_batch([decode_aligned(photos[0], 256).pixels])
     judge = load_inverter(session.generator, steps=0)
-    error = judge.error(torch.from_numpy(row.w)[None], resize(photo, judge.input_size))
+    error = judge.error(torch.tensor(row.w)[None], resize(photo, judge.input_size))
     assert error < 1.0  # 0.5 is a clear likeness, 2 another person
     build_indices(store, ["hair"])
     found = search(store, face, {"hair": 1.0}, k=3)
