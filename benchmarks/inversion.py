@@ -80,12 +80,14 @@ def all_methods(generator: MobileStyleGAN, first: Inverter) -> list[Method]:
     methods = [Method(name, first.fingerprint, lambda x: first.invert(x).w)]
     for steps in REFINED:
         methods.append(
-            _refined(name, first, load_inverter(generator, steps=steps, config=REFINEMENT))
+            refined(name, first, load_inverter(generator, steps=steps, config=REFINEMENT))
         )
-    return methods + [_from_mean(load_inverter(generator, steps=steps)) for steps in FROM_MEAN]
+    return methods + [from_mean(load_inverter(generator, steps=steps)) for steps in FROM_MEAN]
 
 
-def _refined(name: str, first: Inverter, optimiser: OptimisationInverter) -> Method:
+def refined(name: str, first: Inverter, optimiser: OptimisationInverter) -> Method:
+    """The first codes, taken further."""
+
     def invert(photos: torch.Tensor) -> torch.Tensor:
         return optimiser.invert(photos, start=first.invert(photos).w).w
 
@@ -93,7 +95,8 @@ def _refined(name: str, first: Inverter, optimiser: OptimisationInverter) -> Met
     return Method(f"{name} + {optimiser.config.steps}", fingerprint, invert)
 
 
-def _from_mean(optimiser: OptimisationInverter) -> Method:
+def from_mean(optimiser: OptimisationInverter) -> Method:
+    """Optimisation from the code of the mean face."""
     mean = optimiser.pspace.to_w(torch.zeros_like(optimiser.pspace.mean)[None])
 
     def invert(photos: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from benchmarks.inversion import PHOTO_SIZE, read, spread
+from benchmarks.inversion import from_mean, read, refined, spread
 from benchmarks.measures.identity import FaceResIdentity
 from benchmarks.measures.pictures import FeatureDistance, PixelError
 from benchmarks.measures.protocol import compare_all, describe_all
@@ -50,15 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     encoder = load_encoder_inverter(generator)
     judge = load_inverter(generator, steps=0)
     photos = torch.cat([read(path) for path in spread(args.photos, args.n)])
-    assert photos.shape[-1] == PHOTO_SIZE
-    first = encoder.invert(photos).w
-    mean = judge.pspace.to_w(torch.zeros_like(judge.pspace.mean)[None]).expand(len(photos), -1)
     measures = [FaceResIdentity(), FeatureDistance(), PixelError()]
     described = [describe_all(measures, photo[None]) for photo in photos]
 
-    def line(name: str, find: Callable[[], torch.Tensor]) -> None:
+    def line(name: str, invert: Callable[[torch.Tensor], torch.Tensor]) -> None:
         begin = time.perf_counter()
-        codes = find()
+        codes = invert(photos)
         seconds = (time.perf_counter() - begin) / len(codes)
         with torch.no_grad():
             pictures = [judge.picture(code[None]).clamp(-1, 1) for code in codes]
@@ -73,13 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = [name for measure in measures for name in measure.higher_is_better]
     print("| | " + " | ".join(names) + " | s a face |")
     print("|---" * (len(names) + 2) + "|", flush=True)
-    line("encoder", lambda: encoder.invert(photos).w)
+    line("encoder", lambda x: encoder.invert(x).w)
     for text in args.tried or [""]:
         optimiser = load_inverter(generator, config=settings(text))
-        line(text or "as shipped", lambda o=optimiser: o.invert(photos, start=first).w)  # type: ignore[misc]
+        line(text or "as shipped", refined("encoder", encoder, optimiser).invert)
     for steps in () if args.tried else FROM_MEAN:
-        optimiser = load_inverter(generator, steps=steps)
-        line(f"mean + {steps}", lambda o=optimiser: o.invert(photos, start=mean).w)  # type: ignore[misc]
+        method = from_mean(load_inverter(generator, steps=steps))
+        line(method.name, method.invert)
 
 
 if __name__ == "__main__":

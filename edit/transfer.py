@@ -11,7 +11,7 @@ from edit.subjects import Subject
 from ris.eis import EisOptions, eis_mask
 from ris.errors import InputError
 from ris.layout import StyleLayout
-from ris.masks import MaskOptions, features_of
+from ris.masks import MaskOptions, class_row
 from ris.transfer import ALPHA, Rule, direction, move, pair_mask
 
 
@@ -57,9 +57,10 @@ class Editor:
         Raises:
             InputError: unknown feature.
         """
-        if feature not in features_of(self.classes):
-            known = ", ".join(features_of(self.classes))
-            raise InputError(f"unknown feature {feature!r}; known: {known}")
+        try:
+            class_row(self.classes, feature)
+        except ValueError as e:
+            raise InputError(str(e)) from e
         if self.options.average is not None:
             return eis_mask(
                 self.options.average, self.layout, self.classes, feature, self.options.eis

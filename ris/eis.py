@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from ris.layout import StyleLayout
-from ris.masks import HAIR, POSE, eligible_channels, features_of
+from ris.masks import POSE, class_row, eligible_channels
 
 AVERAGED_FACES = 200
 """Faces that M is averaged over (section 4 of the paper)."""
@@ -58,14 +58,12 @@ def eis_mask(
         ValueError: unknown feature, or scores of another layout.
     """
     options = options or EisOptions()
-    if feature not in features_of(classes):
-        raise ValueError(f"unknown feature {feature!r}; known: {', '.join(features_of(classes))}")
+    row = class_row(classes, feature)
     if average.shape != (len(classes), layout.channels):
         raise ValueError(
             f"scores are {tuple(average.shape)}, expected ({len(classes)}, {layout.channels})"
         )
-    scores = average[list(classes).index(HAIR if feature == POSE else feature)]
-    taken = torch.cat([_take(scores[part], options) for part in layout.slices])
+    taken = torch.cat([_take(average[row, part], options) for part in layout.slices])
     if feature == POSE:
         taken = ~taken
     return (taken & eligible_channels(layout, feature, to_image=options.to_image)).float()

@@ -50,6 +50,17 @@ def features_of(classes: Sequence[str]) -> tuple[str, ...]:
     return (*classes, POSE) if HAIR in classes else tuple(classes)
 
 
+def class_row(classes: Sequence[str], feature: str) -> int:
+    """Row of the scores that a feature's mask is made of; the pose's is that of hair (Eq. 5).
+
+    Raises:
+        ValueError: unknown feature.
+    """
+    if feature not in features_of(classes):
+        raise ValueError(f"unknown feature {feature!r}; known: {', '.join(features_of(classes))}")
+    return list(classes).index(HAIR if feature == POSE else feature)
+
+
 def eligible_channels(layout: StyleLayout, feature: str, *, to_image: bool = False) -> torch.Tensor:
     """(C,) bool: channels on which a feature's mask may differ from zero (Eq. 5).
 
@@ -95,13 +106,11 @@ def feature_mask(
         ValueError: unknown feature, or scores of another layout.
     """
     options = options or MaskOptions()
-    if feature not in features_of(classes):
-        raise ValueError(f"unknown feature {feature!r}; known: {', '.join(features_of(classes))}")
+    row = class_row(classes, feature)
     if scores.shape[1:] != (len(classes), layout.channels):
         raise ValueError(
             f"scores are {tuple(scores.shape)}, expected (B, {len(classes)}, {layout.channels})"
         )
-    row = list(classes).index(HAIR if feature == POSE else feature)
     q = membership(scores, options.tau)[:, row]  # [B, C]
     eligible = eligible_channels(layout, feature, to_image=options.to_image).to(q.device)
     if feature == POSE:
