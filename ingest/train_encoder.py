@@ -13,12 +13,13 @@ again. With a GPU, `pretrain` and `adapt` use it, and `pretrain` makes faces on 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +41,7 @@ from ingest.training.faces import (
     torch_renderer,
 )
 from ingest.training.loop import Schedule, Terms, Trainer
-from ingest.training.losses import CodeLoss, PhotoLoss
+from ingest.training.losses import CodeLoss, PhotoLoss, PhotoLossConfig
 from ingest.training.photos import Photos, gather, load_photos
 from ingest.training.probe import LandmarkProbe, fit_probe
 from ris.backbones import EfficientNetLiteTrunk
@@ -55,6 +56,7 @@ CHUNKS_AT_ONCE = 6  # read and shuffled together
 PROBE_PHOTOS = 4000
 READOUT_FACES = 50
 CODE_WEIGHT = 2.0  # of generated faces beside photos
+LOSS_WEIGHTS = [f.name for f in dataclasses.fields(PhotoLossConfig) if f.name != "blocks"]
 Job = TypeVar("Job")
 
 
@@ -187,8 +189,8 @@ class Workshop:
             save_file(fit_probe(backbone, photos.images[some], photos.landmarks[some]), path)
         return LandmarkProbe({k: t.to(self.device) for k, t in load_file(path).items()})
 
-    def photo_loss(self, photos: Photos) -> PhotoLoss:
-        """Loss of photos; the read-outs compute in bfloat16."""
+    def photo_loss(self, photos: Photos, weights: Mapping[str, Any]) -> PhotoLoss:
+        """Loss of photos, some of its weights changed; the read-outs compute in bfloat16."""
         generator = self.generator.cast(torch.bfloat16)
         config = self.inverter.config
         return PhotoLoss(
@@ -201,6 +203,7 @@ class Workshop:
             backbone=self.inverter.backbone.to(self.device),
             std=dict(zip(config.blocks, self.inverter.feature_stds(), strict=True)),
             identity=load_faceres().to(self.device),
+            config=dataclasses.replace(PhotoLossConfig(), **weights),
         )
 
 
@@ -246,7 +249,8 @@ def adapt(shop: Workshop) -> None:
     """Step ``adapt``."""
     args = shop.args
     photos = load_photos(shop.folder / "photos", dict(args.weight))
-    of_photos, distance = shop.photo_loss(photos), CodeLoss(shop.generator, shop.pspace)
+    of_photos = shop.photo_loss(photos, dict(args.loss))
+    distance = CodeLoss(shop.generator, shop.pspace)
 
     def loss(net: EncoderNet, job: Mixed) -> Terms:
         both = torch.cat([job.altered, job.pairs.images])
@@ -307,6 +311,14 @@ def weight(text: str) -> tuple[str, float]:
     return name, float(number)
 
 
+def loss_weight(text: str) -> tuple[str, float]:
+    """``TERM=NUMBER``, a number of `PhotoLossConfig`."""
+    name, number = weight(text)
+    if name not in LOSS_WEIGHTS:
+        raise argparse.ArgumentTypeError(f"no such weight: {name}; {', '.join(LOSS_WEIGHTS)}")
+    return name, number
+
+
 def main() -> None:
     """Reads the step and its options."""
     shared = argparse.ArgumentParser(add_help=False)
@@ -333,6 +345,14 @@ def main() -> None:
     one.add_argument("--steps", type=int, default=1000)
     one.add_argument("--start", type=Path, default=None, help="pretrain.pt or an encoder's file")
     one.add_argument("--weight", type=weight, action="append", default=[], metavar="NAME=X")
+    one.add_argument(
+        "--loss",
+        type=loss_weight,
+        action="append",
+        default=[],
+        metavar="TERM=X",
+        help=f"another weight of the loss: {', '.join(LOSS_WEIGHTS)}",
+    )
     one = steps.add_parser("export", parents=[shared], help="write the encoder's file")
     one.add_argument("--from", dest="source", choices=["pretrain", "adapt"], default="adapt")
     one.add_argument("--out", type=Path, default=None)
