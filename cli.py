@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ris.errors import InputError, RisError
+from ris.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from data.store import Store
@@ -73,6 +74,7 @@ CatalogOption = Annotated[
 
 def main() -> None:
     """Entry point: errors become one line on stderr and exit status 1 (usage errors: 2)."""
+    keep_freed_memory()
     try:
         app()
     except RisError as e:

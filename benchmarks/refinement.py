@@ -24,6 +24,7 @@ from benchmarks.measures.protocol import compare_all, describe_all
 from data.assets import load_generator
 from ingest.encoder import load_encoder_inverter
 from ingest.inversion import REFINEMENT, OptimisationConfig, load_inverter
+from ris.memory import keep_freed_memory
 
 STEPS = 30
 FROM_MEAN = (60, 120)
@@ -80,4 +81,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     main()

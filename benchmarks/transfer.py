@@ -34,6 +34,7 @@ from query.faces import query_face
 from ris.eis import EisOptions
 from ris.generators.mobilestylegan import MobileStyleGAN
 from ris.masks import MaskOptions
+from ris.memory import keep_freed_memory
 from ris.precision import fast_dtype
 from ris.transfer import ALPHA, direction, move
 
@@ -249,4 +250,5 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     main()

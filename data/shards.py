@@ -165,15 +165,17 @@ def write(path: Path, tables: Iterator[pa.Table], settings: StoreSettings) -> tu
     return rows, file_sha256(path)
 
 
-def read(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Row groups of one shard, one at a time.
+def read(
+    path: Path, columns: Sequence[str] | None = None, groups: Sequence[int] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Row groups of one shard, one at a time: all of them, or some by number.
 
     Raises:
         StoreError: the file is missing or damaged.
     """
     try:
         with pq.ParquetFile(path, memory_map=True) as f:
-            for i in range(f.num_row_groups):
+            for i in range(f.num_row_groups) if groups is None else groups:
                 table = f.read_row_group(i, columns=list(columns) if columns else None)
                 yield from table.combine_chunks().to_batches()
     except (OSError, pa.ArrowException) as e:

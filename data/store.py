@@ -180,15 +180,15 @@ class Store:
 
     def _face(self, face: str, manifest: Manifest) -> FaceRow:
         found = [
-            (shard, name)
-            for shard, batch in self._id_batches(["id"], manifest)
+            (shard, group, name)
+            for shard, group, batch in self._id_batches(["id"], manifest)
             for name in pc.filter(batch, pc.starts_with(batch.column("id"), face))
             .column("id")
             .to_pylist()
         ]
-        photos = {shards.photo_of(name) for _, name in found}
+        photos = {shards.photo_of(name) for *_, name in found}
         full = photos.pop() if len(photos) == 1 else face  # of one photo, its first face is meant
-        exact = [entry for entry in found if entry[1] == full]
+        exact = [entry for entry in found if entry[-1] == full]
         if len(found) > 1 and not exact:
             raise QueryError(f"{len(found)} faces have an id that starts with {face!r}: give more")
         if not found:
@@ -196,8 +196,8 @@ class Store:
                 f"no photo and no face id {face!r}: `ris sql 'select id, path from faces'` "
                 "lists the ids"
             )
-        file, wanted = (exact or found)[0]
-        for batch in shards.read(self.folder / "faces" / file):
+        file, group, wanted = (exact or found)[0]
+        for batch in shards.read(self.folder / "faces" / file, groups=[group]):
             hit = batch.filter(pc.equal(batch.column("id"), wanted))
             if len(hit):
                 return self._row(hit)
@@ -246,7 +246,7 @@ class Store:
 
         def read(manifest: Manifest) -> dict[str, tuple[str, np.ndarray | None]]:
             found: dict[str, tuple[str, np.ndarray | None]] = {}
-            for _, batch in self._id_batches(["id", "path", "aligned", "quad"], manifest):
+            for *_, batch in self._id_batches(["id", "path", "aligned", "quad"], manifest):
                 for r in batch.filter(pc.is_in(batch.column("id"), wanted)).to_pylist():
                     whole = r["aligned"] or r["quad"] is None
                     quad = None if whole else np.array(r["quad"], np.float32).reshape(4, 2)
@@ -257,10 +257,12 @@ class Store:
 
     def _id_batches(
         self, columns: list[str], manifest: Manifest
-    ) -> Iterator[tuple[str, pa.RecordBatch]]:
+    ) -> Iterator[tuple[str, int, pa.RecordBatch]]:
+        """Shard, row group in it, and some columns of the group's rows."""
         for shard in manifest.shards:
-            for batch in shards.read(self.folder / "faces" / shard.file, columns):
-                yield shard.file, batch
+            batches = shards.read(self.folder / "faces" / shard.file, columns)
+            for group, batch in enumerate(batches):
+                yield shard.file, group, batch
 
     def _row(self, batch: pa.RecordBatch) -> FaceRow:
         s = self.settings

@@ -56,7 +56,7 @@ def save_edit(
     if suffix not in known:
         what = "an animation" if frames else "an edited picture"
         raise InputError(f"{path}: {what} is written as {', '.join(known)}")
-    options: dict[str, Any] = {"quality": 95}
+    options: dict[str, Any] = {"quality": 95, "compress_level": 4}  # a third of the time of 6, as small
     if frames:
         options |= {
             "save_all": True,

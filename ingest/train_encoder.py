@@ -47,6 +47,7 @@ from ingest.training.probe import LandmarkProbe, fit_probe
 from ris.backbones import EfficientNetLiteTrunk
 from ris.encoder import EncoderNet
 from ris.generators.mobilestylegan import MobileStyleGAN
+from ris.memory import keep_freed_memory
 from ris.readout import ReadOut, fit_readout
 
 CHUNK = 256  # faces in one file
@@ -370,4 +371,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     main()

@@ -21,6 +21,7 @@ from query.faces import QueryFace, query_face
 from query.search import SearchResult, search
 from query.sheet import contact_sheet, overview, save_picture
 from ris.errors import RisError
+from ris.memory import keep_freed_memory
 
 PORTRAIT = "portrait.jpg"
 """Eileen Collins, NASA astronaut; public domain (see NOTICE)."""
@@ -84,4 +85,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     main()

@@ -214,7 +214,8 @@ class FeatureCatalogue:
 
 def pixel_features(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(B, C, H, W) activation, instance-normalised, and its length (B, 1, H, W) at each pixel."""
-    x = F.layer_norm(x, x.shape[-2:])  # per face and channel: what an instance norm computes
+    x = x - x.mean((2, 3), keepdim=True)
+    x *= (x.square().mean((2, 3), keepdim=True) + 1e-5).rsqrt_()
     return x, x.square().sum(1, keepdim=True).sqrt_().clamp_min_(1e-6)
 
 

@@ -29,11 +29,11 @@ def class_energy(
     b, c, h, w = activation.shape
     if masks.shape[-2:] != (h, w):
         masks = F.interpolate(masks, size=(h, w), mode="bilinear", align_corners=False)
-    flat = activation.reshape(b, c, h * w)
+    flat = activation.permute(0, 2, 3, 1).reshape(b, h * w, c)  # a view if channels-last
     if normalise:
-        flat = flat - flat.mean(2, keepdim=True)
+        flat = flat - flat.mean(1, keepdim=True)
     weights = masks.reshape(b, -1, h * w)
-    energy = torch.einsum("bkp,bcp->bkc", weights, flat.square())  # [B, K, C]
+    energy = weights @ flat.square()  # [B, K, C]
     if not normalise:
         return energy / (h * w)
     area = weights.sum(2, keepdim=True)  # [B, K, 1]
