@@ -43,6 +43,14 @@ class Mask(str, Enum):
     hard = "hard"
 
 
+class TransferMask(str, Enum):
+    """Which channels an edit moves."""
+
+    score = "score"
+    soft = "soft"
+    hard = "hard"
+
+
 class Norm(str, Enum):
     """How sigma is normalised over the collection."""
 
@@ -519,12 +527,22 @@ def transfer(
     paste: Annotated[
         PasteBlend | None, typer.Option(help="Put the edit back into the source's photo.")
     ] = None,
-    rule: Annotated[TransferRule, typer.Option(help="Eq. 6 or rescaled.")] = TransferRule.paper,
+    rule: Annotated[
+        TransferRule | None,
+        typer.Option(help="Eq. 6, or rescaled to the source's length (default; EIS: Eq. 6)."),
+    ] = None,
     method: Annotated[Method, typer.Option(help="The pair's masks, or averaged.")] = Method.ris,
-    mask: Annotated[Mask, typer.Option(help="Soft q (Eq. 4) or q > 0.8.")] = Mask.soft,
+    mask: Annotated[
+        TransferMask, typer.Option(help="M > rho, soft q (Eq. 4), or q > 0.8.")
+    ] = TransferMask.score,
     tau: Annotated[float, typer.Option(help="Softmax temperature (Eq. 4).")] = 0.1,
-    rho: Annotated[float, typer.Option(help="EIS: least averaged score of a channel.")] = 0.2,
-    epsilon: Annotated[float, typer.Option(help="EIS: budget of a layer.")] = 20.0,
+    rho: Annotated[
+        float | None, typer.Option(help="Least score M of a channel (0.4; EIS 0.2).")
+    ] = None,
+    rho_pose: Annotated[
+        float, typer.Option(help="Most hair score of a channel of the pose.")
+    ] = 0.55,
+    epsilon: Annotated[float, typer.Option(help="EIS: budget of a layer.")] = 100.0,
     size: Annotated[
         int | None, typer.Option(help="Pixels of a face (default: 1024, in sheets 256).")
     ] = None,
@@ -545,7 +563,13 @@ def transfer(
     from ris.masks import MaskOptions
 
     try:
-        options = MaskOptions(kind=mask.value, tau=tau)
+        options = MaskOptions(
+            kind=mask.value,
+            tau=tau,
+            rho=MaskOptions.rho if rho is None else rho,
+            rho_pose=rho_pose,
+        )
+        eis = EisOptions(EisOptions.rho if rho is None else rho, epsilon)
     except ValueError as e:
         raise InputError(str(e)) from e
     request = Request(
@@ -558,9 +582,9 @@ def transfer(
         steps=steps,
         compare=compare,
         paste=paste.value if paste else None,
-        rule=rule.value,
+        rule=rule.value if rule else None,
         mask=options,
-        eis=EisOptions(rho=rho, epsilon=epsilon) if method is Method.eis else None,
+        eis=eis if method is Method.eis else None,
         size=size,
         mark=not unmarked,
     )

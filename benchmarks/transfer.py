@@ -15,7 +15,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from ingest.session import Session
 from query.faces import query_face
 from ris.eis import EisOptions
 from ris.generators.mobilestylegan import MobileStyleGAN
-from ris.masks import MaskOptions
+from ris.masks import MaskKind, MaskOptions
 from ris.memory import keep_freed_memory
 from ris.precision import fast_dtype
 from ris.transfer import ALPHA, direction, move
@@ -46,18 +46,21 @@ Row = dict[str, Any]
 
 
 def editors(
-    session: Session, average: torch.Tensor, eis: EisOptions, tau: float
+    session: Session, average: torch.Tensor, rhos: Sequence[float], tau: float
 ) -> dict[str, Editor]:
     """The methods by name."""
     settings = session.embedder().settings()
-    soft, hard = MaskOptions(tau=tau), MaskOptions(kind="hard", tau=tau)
+    soft, hard, score = (MaskOptions(kind=kind, tau=tau) for kind in get_args(MaskKind))
     options = {
-        "RIS soft": TransferOptions(soft),
-        "RIS hard": TransferOptions(hard),
+        "RIS soft": TransferOptions(soft, "paper"),
+        "RIS hard": TransferOptions(hard, "paper"),
+        "RIS score": TransferOptions(score, "paper"),
         "RIS soft, rescaled": TransferOptions(soft, "rescaled"),
-        "RIS hard, rescaled": TransferOptions(hard, "rescaled"),
-        "EIS": TransferOptions(average=average, eis=eis),
+        "RIS score, rescaled": TransferOptions(score, "rescaled"),
     }
+    for rho in rhos:
+        name = f"EIS, rho {rho:g}"
+        options[name] = TransferOptions(rule="paper", average=average, eis=EisOptions(rho))
     return {n: Editor(settings.covered, settings.classes, o) for n, o in options.items()}
 
 
@@ -193,8 +196,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--features", nargs="+", default=list(FEATURES), choices=FEATURES)
     add("--alpha", type=float, default=ALPHA)
     add("--tau", type=float, default=0.1)
-    add("--rho", type=float, default=EisOptions.rho, help="of EIS")
-    add("--epsilon", type=float, default=EisOptions.epsilon, help="of EIS")
+    add("--rho", type=float, nargs="+", default=[EisOptions.rho, 0.3], help="of EIS")
     add("--sheet", type=int, default=8, help="pairs on the sheets")
     add("--models", type=Path, required=True, help="folder with the face parser's TFLite file")
     add("--out", type=Path, default=Path("out/transfer"))
@@ -216,12 +218,12 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         return generator.render(sigma[None]).float()[0].clamp(-1, 1)
 
     average = average_scores(session, store)
-    ways = editors(session, average, EisOptions(args.rho, args.epsilon), args.tau)
+    ways = editors(session, average, args.rho, args.tau)
     pairs = (
         generated_pairs(session, args.pairs) if store is None else stored_pairs(store, args.pairs)
     )
     args.out.mkdir(parents=True, exist_ok=True)
-    made = [args.features, args.alpha, args.tau, args.rho, args.epsilon, str(args.store)]
+    made = [args.features, args.alpha, args.tau, args.rho, str(args.store)]
     kept = args.out / "values.json"
     known = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     if known.get("made") != made:

@@ -20,20 +20,21 @@ class TransferOptions:
     """How a transfer is made.
 
     Attributes:
-        mask: the method's mask options.
-        rule: see `ris.transfer`.
+        mask: the method's mask options; score masks go further than soft ones and spill less
+            (docs/results.md).
+        rule: see `ris.transfer`; the rescaled one keeps more of the source's identity.
         average: (K, C') averaged scores: the masks are EIS's then; None for the method's.
         eis: options of EIS's mask.
     """
 
-    mask: MaskOptions = field(default_factory=MaskOptions)
-    rule: Rule = "paper"
+    mask: MaskOptions = field(default_factory=lambda: MaskOptions(kind="score"))
+    rule: Rule = "rescaled"
     average: torch.Tensor | None = None
     eis: EisOptions = field(default_factory=EisOptions)
 
     @property
     def method(self) -> str:
-        """``RIS soft``, ``RIS hard`` or ``EIS``."""
+        """``RIS`` and the kind of its mask, or ``EIS``."""
         return f"RIS {self.mask.kind}" if self.average is None else "EIS"
 
 

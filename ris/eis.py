@@ -28,7 +28,7 @@ class EisOptions:
     """
 
     rho: float = 0.2
-    epsilon: float = 20.0
+    epsilon: float = 100.0
     to_image: bool = False
 
 

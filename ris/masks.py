@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
 from ris.layout import StyleLayout
 
-MaskKind = Literal["soft", "hard"]
+MaskKind = Literal["soft", "hard", "score"]
 POSE = "pose"
 HAIR = "hair"
 
@@ -20,10 +20,14 @@ class MaskOptions:
     """How a mask is made of contribution scores.
 
     Attributes:
-        kind: ``soft`` is the paper's q; ``hard`` is the released code's q > threshold.
+        kind: ``soft`` is the paper's q; ``hard`` is the released code's q > threshold; ``score``
+            takes the channels whose score M itself exceeds `rho`, as EIS does with averages.
         tau: temperature of the softmax over classes (Eq. 4).
         threshold: of the hard mask.
-        least: a hard mask keeps at least this many channels, those of highest q, so that a
+        rho: of the score mask.
+        rho_pose: of the score mask for the pose: its channels are the early ones whose score for
+            hair is not above this.
+        least: a hard or score mask keeps at least this many channels, those of highest q, so that a
             face whose scores are spread out still has a representation. 0 turns it off.
         to_image: whether channels of to-image (ToRGB) layers take part.
     """
@@ -31,16 +35,20 @@ class MaskOptions:
     kind: MaskKind = "soft"
     tau: float = 0.1
     threshold: float = 0.8
+    rho: float = 0.4
+    rho_pose: float = 0.55
     least: int = 16
     to_image: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in ("soft", "hard"):
-            raise ValueError(f"mask kind is 'soft' or 'hard', not {self.kind!r}")
+        if self.kind not in get_args(MaskKind):
+            raise ValueError(f"mask kind is {' or '.join(get_args(MaskKind))}, not {self.kind!r}")
         if not self.tau > 0:
             raise ValueError(f"tau must be above 0, not {self.tau}")
         if not 0 <= self.threshold < 1:
             raise ValueError(f"the hard mask's threshold lies in [0, 1), not {self.threshold}")
+        if not (0 <= self.rho < 1 and 0 <= self.rho_pose < 1):
+            raise ValueError(f"rho lies in [0, 1), not {self.rho} and {self.rho_pose}")
         if self.least < 0:
             raise ValueError(f"least must not be negative, not {self.least}")
 
@@ -99,8 +107,8 @@ def feature_mask(
         options: see `MaskOptions`.
 
     Returns:
-        (B, C) float32 in [0, 1]; 0 or 1 for hard masks. Where the feature covers nothing of
-        the image (its scores are 0 on every channel) the hard mask is all zeros.
+        (B, C) float32 in [0, 1]; 0 or 1 unless soft. Where the feature covers nothing of the
+        image (its scores are 0 on every channel) such a mask is all zeros.
 
     Raises:
         ValueError: unknown feature, or scores of another layout.
@@ -111,29 +119,26 @@ def feature_mask(
         raise ValueError(
             f"scores are {tuple(scores.shape)}, expected (B, {len(classes)}, {layout.channels})"
         )
-    q = membership(scores, options.tau)[:, row]  # [B, C]
-    eligible = eligible_channels(layout, feature, to_image=options.to_image).to(q.device)
-    if feature == POSE:
-        q = 1 - _harden(q, scores[:, row], eligible, options, least=0)
+    eligible = eligible_channels(layout, feature, to_image=options.to_image).to(scores.device)
+    own = scores[:, row]  # [B, C]
+    if options.kind == "score":
+        q, limit = own, options.rho_pose if feature == POSE else options.rho
     else:
-        q = _harden(q, scores[:, row], eligible, options, least=options.least)
-    return q * eligible
+        q, limit = membership(scores, options.tau)[:, row], options.threshold
+    if options.kind != "soft":
+        q = _harden(q, limit, own > 0, eligible, 0 if feature == POSE else options.least)
+    return (1 - q if feature == POSE else q) * eligible
 
 
 def _harden(
-    q: torch.Tensor,
-    scores: torch.Tensor,
-    eligible: torch.Tensor,
-    options: MaskOptions,
-    least: int,
+    q: torch.Tensor, limit: float, possible: torch.Tensor, eligible: torch.Tensor, least: int
 ) -> torch.Tensor:
-    """(B, C) soft q -> the mask of `options.kind`, with at least `least` channels if hard."""
-    if options.kind == "soft":
-        return q
-    hard = (q > options.threshold) & eligible
+    """(B, C) values -> zeros and ones: the eligible channels above a limit, and at least the
+    `least` highest of those that are possible."""
+    hard = (q > limit) & eligible
     least = min(least, int(eligible.sum()))
     if least:
-        ranked = torch.where(eligible & (scores > 0), q, -1.0)
+        ranked = torch.where(eligible & possible, q, -1.0)
         best = ranked.topk(least, dim=1)
         hard = hard.scatter(1, best.indices, hard.gather(1, best.indices) | (best.values >= 0))
-    return hard.to(q.dtype)
+    return hard.float()

@@ -102,13 +102,12 @@ def test_methods_and_rules_differ(studio, session, filled, pair):
     average = average_scores(session, filled, faces=20)
     assert average.shape == pair[0].scores.shape
     eis = studio.with_averaged_masks(average, EisOptions())
-    hard = Studio.of_session(session, TransferOptions(MaskOptions(kind="hard")))
-    rescaled = Studio.of_session(session, TransferOptions(rule="rescaled"))
     ways = {
-        "RIS soft": studio,
+        "default": studio,
         "EIS": eis,
-        "RIS hard": hard,
-        "rescaled": rescaled,
+        "RIS soft": Studio.of_session(session, TransferOptions(MaskOptions())),
+        "RIS hard": Studio.of_session(session, TransferOptions(MaskOptions(kind="hard"))),
+        "paper": Studio.of_session(session, TransferOptions(rule="paper")),
     }
     found = {n: s.editor.transfer(*pair, HAIR)[0] for n, s in ways.items()}
     names = list(found)

@@ -32,6 +32,8 @@ LANDMARKS: dict[str, tuple[int, ...]] = {
     ),
 }
 """Of the 478: eyes with brows, nose, lips."""
+WHERE = REGIONS | {"eyes": (*REGIONS["eyes"], 6)}
+"""Class ids of the parser where a feature may change: glasses come and go with the eyes."""
 SHAPES = {
     "eyes": tuple(i for i, n in enumerate(BLENDSHAPES) if n.startswith(("eye_", "brow_"))),
     "mouth": tuple(i for i, n in enumerate(BLENDSHAPES) if n.startswith(("mouth_", "jaw_"))),
@@ -62,7 +64,7 @@ class Looked:
 
     def region(self, feature: str) -> np.ndarray:
         """(448, 448) bool: where the parser sees a feature."""
-        found: np.ndarray = np.isin(self.classes, REGIONS[feature])
+        found: np.ndarray = np.isin(self.classes, WHERE[feature])
         return found
 
 

@@ -248,7 +248,8 @@ class MobileStyleGAN(torch.nn.Module):
         name = layer.name
         style = sigma[:, self.layout.slices[index], None, None]  # [B, C, 1, 1]
         if name.endswith("up"):
-            if torch.jit.is_tracing():  # exporters know no functions of our own
+            if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+                # exporters know no functions of our own
                 return inverse_haar(x * style)
             found: torch.Tensor = _InverseHaarByPixel.apply(  # type: ignore[no-untyped-call]
                 x * (style * 0.5)
