@@ -528,9 +528,8 @@ def transfer(
         PasteBlend | None, typer.Option(help="Put the edit back into the source's photo.")
     ] = None,
     rule: Annotated[
-        TransferRule | None,
-        typer.Option(help="Eq. 6, or rescaled to the source's length (default; EIS: Eq. 6)."),
-    ] = None,
+        TransferRule, typer.Option(help="Eq. 6, or rescaled to the source's length.")
+    ] = TransferRule.paper,
     method: Annotated[Method, typer.Option(help="The pair's masks, or averaged.")] = Method.ris,
     mask: Annotated[
         TransferMask, typer.Option(help="M > rho, soft q (Eq. 4), or q > 0.8.")
@@ -582,7 +581,7 @@ def transfer(
         steps=steps,
         compare=compare,
         paste=paste.value if paste else None,
-        rule=rule.value if rule else None,
+        rule=rule.value,
         mask=options,
         eis=eis if method is Method.eis else None,
         size=size,

@@ -59,23 +59,23 @@ def grid(
     Args:
         rows: of the same length; None leaves a place empty.
         columns: a caption for each column, below the last row.
-        titles: a caption for each row, above it.
+        titles: a caption for each row, above it; an empty one takes no room.
     """
     size = next(tile for row in rows for tile in row if tile is not None).width
-    above = LABEL if titles else 0
+    above = [LABEL if title else 0 for title in titles or [""] * len(rows)]
     step = size + GAP
     width = GAP + len(rows[0]) * step
-    height = GAP + len(rows) * (step + above) + (LABEL if columns else 0)
+    height = GAP + len(rows) * step + sum(above) + (LABEL if columns else 0)
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(16)
     for i, row in enumerate(rows):
-        top = GAP + i * (step + above)
-        if titles:
+        top = GAP + i * step + sum(above[:i])
+        if above[i]:
             draw.text((GAP + 2, top + 2), titles[i], INK, font=font)
         for j, tile in enumerate(row):
             if tile is not None:
-                sheet.paste(tile, (GAP + j * step, top + above))
+                sheet.paste(tile, (GAP + j * step, top + above[i]))
     for j, caption in enumerate(columns):
         draw.text((GAP + j * step + 2, height - LABEL), caption, INK, font=font)
     return sheet

@@ -52,7 +52,7 @@ class Request:
         steps: faces of a sweep.
         compare: draw source, reference, result and change side by side.
         paste: put the result back into the source's photo.
-        rule: see `ris.transfer`; None: the method's own.
+        rule: see `ris.transfer`.
         mask: the method's mask options.
         eis: edit by EIS with these options.
         size: pixels of a face.
@@ -68,7 +68,7 @@ class Request:
     steps: int = 7
     compare: bool = False
     paste: Blend | None = None
-    rule: Rule | None = None
+    rule: Rule = "paper"
     mask: MaskOptions = field(default_factory=lambda: TransferOptions().mask)
     eis: EisOptions | None = None
     size: int | None = None
@@ -152,8 +152,7 @@ def carry_out(
         session = Session() if store is None else Session.of_store(store)
     sources = [subject(name, session, store) for name in request.sources]
     references = _references(request, session, store)
-    rule = request.rule or (TransferOptions.rule if request.eis is None else "paper")
-    studio = Studio.of_session(session, TransferOptions(request.mask, rule))
+    studio = Studio.of_session(session, TransferOptions(request.mask, request.rule))
     if request.eis is not None:
         average = average_scores(session, store, progress=progress)
         studio = studio.with_averaged_masks(average, request.eis)

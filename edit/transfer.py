@@ -22,13 +22,14 @@ class TransferOptions:
     Attributes:
         mask: the method's mask options; score masks go further than soft ones and spill less
             (docs/results.md).
-        rule: see `ris.transfer`; the rescaled one keeps more of the source's identity.
+        rule: see `ris.transfer`; the rescaled one breaks poses where the reference's
+            coefficients are much longer than the source's.
         average: (K, C') averaged scores: the masks are EIS's then; None for the method's.
         eis: options of EIS's mask.
     """
 
     mask: MaskOptions = field(default_factory=lambda: MaskOptions(kind="score"))
-    rule: Rule = "rescaled"
+    rule: Rule = "paper"
     average: torch.Tensor | None = None
     eis: EisOptions = field(default_factory=EisOptions)
 

@@ -107,7 +107,7 @@ def test_methods_and_rules_differ(studio, session, filled, pair):
         "EIS": eis,
         "RIS soft": Studio.of_session(session, TransferOptions(MaskOptions())),
         "RIS hard": Studio.of_session(session, TransferOptions(MaskOptions(kind="hard"))),
-        "paper": Studio.of_session(session, TransferOptions(rule="paper")),
+        "rescaled": Studio.of_session(session, TransferOptions(rule="rescaled")),
     }
     found = {n: s.editor.transfer(*pair, HAIR)[0] for n, s in ways.items()}
     names = list(found)
