@@ -298,7 +298,7 @@ def test_requests_make_pictures(session, tmp_path):
         "swing.gif": (request(sweep="0..1", steps=3, size=64), (64, 64)),
         "grid.png": (
             request(sources=["seed:3", "seed:4"], features={"hair": 1.0, "mouth": 1.0}, size=64),
-            (8 + 2 * 72, 8 + 6 * 100 + 28),
+            (8 + 2 * 72, 8 + 6 * 72 + 2 * 28 + 28),
         ),
         "compare.png": (request(compare=True, size=64), (8 + 4 * 72, 8 + 72 + 28)),
     }
