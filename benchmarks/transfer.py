@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.measures.pictures import scaled
 from benchmarks.measures.transfers import Looked, Looker, locality, movements, overlaps
 from data.durable import replacing
 from data.store import Store
@@ -181,7 +182,7 @@ def sheet(
 ) -> Image.Image:
     """Source, reference, and the feature by every method, a row a pair."""
     names = ["source", "reference", *(f"{feature} {way}" for way in ways)]
-    rows = [pictures(torch.stack([s[n] for n in names]), TILE) for s in shown]
+    rows = [pictures(torch.stack([s[n] for n in names])) for s in shown]
     return grid(rows, columns=[n.removeprefix(f"{feature} ") for n in names])
 
 
@@ -236,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         look = look or Looker(args.models)
         rows, drawn = measure_pair(pair, ways, args.features, draw, look, args.alpha)
         if i < args.sheet:
-            shown.append(drawn)
+            shown.append({n: scaled(picture[None], TILE)[0] for n, picture in drawn.items()})
         if i >= len(known["pairs"]):
             known["pairs"].append(rows)
             with replacing(kept) as temporary:

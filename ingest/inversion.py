@@ -102,7 +102,7 @@ class OptimisationConfig:
 REFINEMENT = OptimisationConfig(
     rate=0.05,
     deviation_rate=1.2,
-    deviation_prior=30.0,
+    deviation_prior=18.0,
     frozen=0.0,
     warmup=4,
     betas=(0.7, 0.9),
