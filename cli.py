@@ -538,9 +538,6 @@ def transfer(
     rho: Annotated[
         float | None, typer.Option(help="Least score M of a channel (0.4; EIS 0.2).")
     ] = None,
-    rho_pose: Annotated[
-        float, typer.Option(help="Most hair score of a channel of the pose.")
-    ] = 0.55,
     epsilon: Annotated[float, typer.Option(help="EIS: budget of a layer.")] = 100.0,
     size: Annotated[
         int | None, typer.Option(help="Pixels of a face (default: 1024, in sheets 256).")
@@ -566,7 +563,6 @@ def transfer(
             kind=mask.value,
             tau=tau,
             rho=MaskOptions.rho if rho is None else rho,
-            rho_pose=rho_pose,
         )
         eis = EisOptions(EisOptions.rho if rho is None else rho, epsilon)
     except ValueError as e:

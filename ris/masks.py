@@ -21,12 +21,11 @@ class MaskOptions:
 
     Attributes:
         kind: ``soft`` is the paper's q; ``hard`` is the released code's q > threshold; ``score``
-            takes the channels whose score M itself exceeds `rho`, as EIS does with averages.
+            takes the channels whose score M itself exceeds `rho`, as EIS does with averages, but
+            for the pose, whose mask is the soft one.
         tau: temperature of the softmax over classes (Eq. 4).
         threshold: of the hard mask.
         rho: of the score mask.
-        rho_pose: of the score mask for the pose: its channels are the early ones whose score for
-            hair is not above this.
         least: a hard or score mask keeps at least this many channels, those of highest q, so that a
             face whose scores are spread out still has a representation. 0 turns it off.
         to_image: whether channels of to-image (ToRGB) layers take part.
@@ -36,7 +35,6 @@ class MaskOptions:
     tau: float = 0.1
     threshold: float = 0.8
     rho: float = 0.4
-    rho_pose: float = 0.55
     least: int = 16
     to_image: bool = False
 
@@ -47,8 +45,8 @@ class MaskOptions:
             raise ValueError(f"tau must be above 0, not {self.tau}")
         if not 0 <= self.threshold < 1:
             raise ValueError(f"the hard mask's threshold lies in [0, 1), not {self.threshold}")
-        if not (0 <= self.rho < 1 and 0 <= self.rho_pose < 1):
-            raise ValueError(f"rho lies in [0, 1), not {self.rho} and {self.rho_pose}")
+        if not 0 <= self.rho < 1:
+            raise ValueError(f"rho lies in [0, 1), not {self.rho}")
         if self.least < 0:
             raise ValueError(f"least must not be negative, not {self.least}")
 
@@ -121,12 +119,12 @@ def feature_mask(
         )
     eligible = eligible_channels(layout, feature, to_image=options.to_image).to(scores.device)
     own = scores[:, row]  # [B, C]
-    if options.kind == "score":
-        q, limit = own, options.rho_pose if feature == POSE else options.rho
-    else:
-        q, limit = membership(scores, options.tau)[:, row], options.threshold
-    if options.kind != "soft":
-        q = _harden(q, limit, own > 0, eligible, 0 if feature == POSE else options.least)
+    if options.kind == "score" and feature != POSE:
+        return _harden(own, options.rho, own > 0, eligible, options.least)
+    q = membership(scores, options.tau)[:, row]
+    if options.kind == "hard":
+        least = 0 if feature == POSE else options.least
+        q = _harden(q, options.threshold, own > 0, eligible, least)
     return (1 - q if feature == POSE else q) * eligible
 
 
