@@ -16,6 +16,9 @@ FEATHER = 0.08
 """Width of the fading border, in sides of the crop."""
 CHANGE = (0.04, 0.14)
 """Change, on the scale of [-1, 1] pixels, at which the edit begins to show and shows fully."""
+LEAST = 0.2
+"""Change below this share of the greatest one does not show: an edit of the mouth moves the whole
+picture a little."""
 SPREAD = 0.015
 """Radius by which the changed region grows and softens, in sides of the crop."""
 
@@ -38,9 +41,9 @@ def change_mask(before: torch.Tensor, after: torch.Tensor) -> np.ndarray:
     """
     size = before.shape[-1]
     radius = max(1, round(SPREAD * size))
-    low, high = CHANGE
-    change = (after - before).abs().mean(0).numpy()
-    strength = np.clip((_blurred(change, radius) - low) / (high - low), 0, 1)
+    change = _blurred((after - before).abs().mean(0).numpy(), radius)
+    low = max(CHANGE[0], LEAST * float(change.max()))
+    strength = np.clip((change - low) / (CHANGE[1] - CHANGE[0]), 0, 1)
     grown = F.max_pool2d(torch.from_numpy(strength)[None], 2 * radius + 1, 1, radius)[0]
     mask: np.ndarray = _blurred(grown.numpy(), radius) * border_mask(size)
     return mask

@@ -156,10 +156,14 @@ def test_only_what_changed_shows():
     after = before.clone()
     after[:, 80:120, 90:110] = 1
     after[:, 20:40, 20:40] += 0.01  # below what counts
+    after[:, 160:180, 20:40] += 0.15  # little beside the rest
     mask = change_mask(before, after)
     assert mask[100, 100] == 1
     assert mask[84:116, 94:106].min() > 0.9  # grown, so that its edge is covered
     assert mask[30, 30] == 0 and mask[100, 130:].max() == 0
+    assert mask[170, 30] == 0 and change_mask(before, 0.3 * after)[170, 30] < 0.1
+    alone = torch.where(after == after[0, 170, 30], after, before)
+    assert change_mask(before, alone)[170, 30] > 0.9
 
 
 def test_pasting_undoes_the_crop():
