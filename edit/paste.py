@@ -16,7 +16,7 @@ FEATHER = 0.08
 """Width of the fading border, in sides of the crop."""
 CHANGE = (0.04, 0.14)
 """Change, on the scale of [-1, 1] pixels, at which the edit begins to show and shows fully."""
-LEAST = 0.2
+LEAST = 0.35
 """Change below this share of the greatest one does not show: an edit of the mouth moves the whole
 picture a little."""
 SPREAD = 0.015
