@@ -36,6 +36,7 @@ from ingest.inversion import REFINEMENT, Inverter, OptimisationInverter, load_in
 from ingest.sources import find_photos
 from ris.errors import ModelFileError, RisError
 from ris.generators.mobilestylegan import MobileStyleGAN
+from ris.memory import keep_freed_memory
 
 PHOTO_SIZE = 512
 """Pixels at which photos are given to the inverters and compared."""
@@ -256,6 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     try:
         main()
     except RisError as e:

@@ -14,8 +14,9 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ from ingest.session import Session
 from query.faces import query_face
 from ris.eis import EisOptions
 from ris.generators.mobilestylegan import MobileStyleGAN
-from ris.masks import MaskKind, MaskOptions
+from ris.masks import MaskOptions
 from ris.memory import keep_freed_memory
 from ris.precision import fast_dtype
 from ris.transfer import ALPHA, direction, move
@@ -51,7 +52,8 @@ def editors(
 ) -> dict[str, Editor]:
     """The methods by name."""
     settings = session.embedder().settings()
-    soft, hard, score = (MaskOptions(kind=kind, tau=tau) for kind in get_args(MaskKind))
+    soft = MaskOptions(tau=tau)
+    hard, score = replace(soft, kind="hard"), replace(soft, kind="score")
     options = {
         "RIS soft": TransferOptions(soft, "paper"),
         "RIS hard": TransferOptions(hard, "paper"),
@@ -224,7 +226,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         generated_pairs(session, args.pairs) if store is None else stored_pairs(store, args.pairs)
     )
     args.out.mkdir(parents=True, exist_ok=True)
-    made = [args.features, args.alpha, args.tau, args.rho, str(args.store)]
+    made = [
+        args.features,
+        args.alpha,
+        {n: [w.options.rule, repr(w.options.mask), repr(w.options.eis)] for n, w in ways.items()},
+        [generator.fingerprint, session.catalogue.fingerprint],
+        None if store is None else [str(args.store), store.manifest().state],
+    ]
     kept = args.out / "values.json"
     known = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     if known.get("made") != made:

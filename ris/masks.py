@@ -26,7 +26,7 @@ class MaskOptions:
         tau: temperature of the softmax over classes (Eq. 4).
         threshold: of the hard mask.
         rho: of the score mask.
-        least: a hard or score mask keeps at least this many channels, those of highest q, so that a
+        least: a hard or score mask keeps at least this many channels, the highest ones, so that a
             face whose scores are spread out still has a representation. 0 turns it off.
         to_image: whether channels of to-image (ToRGB) layers take part.
     """
