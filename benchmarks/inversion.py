@@ -7,6 +7,11 @@ of `benchmarks.measures`. What was computed is kept in the --out folder, by phot
 fingerprint of what made it, so a run that was interrupted goes on, and one with more photos or
 methods adds to it. Writes results.json and sheet.jpg there: photos above, methods below.
 Needs the packages of the extra `bench`, and --models: the folder of the face parser's file.
+
+    python -m benchmarks.inversion photos/ --device cuda --out out/inversion
+
+without --models inverts and measures nothing: codes are kept in out/inversion/codes, so that a
+machine with a GPU can make what another measures.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +30,7 @@ import torch
 from PIL import Image
 
 from benchmarks.measures import Measure, compare_all, describe_all, standard
+from benchmarks.measures.codes import Codes
 from benchmarks.measures.pictures import scaled, to_bytes
 from benchmarks.measures.results import SECONDS, THUMBNAIL, Results, as_table, summary
 from data.assets import load_generator, load_tensors
@@ -111,42 +117,58 @@ def read(path: Path) -> torch.Tensor:
     return to_batch([decode_aligned(path, PHOTO_SIZE).pixels])
 
 
+def inverted(
+    photos: Mapping[str, torch.Tensor], method: Method, codes: Codes
+) -> dict[str, tuple[torch.Tensor, float]]:
+    """Code and seconds of each photo, by key; what is not kept yet is inverted, all at once."""
+    missing = [key for key in photos if codes.get(key, method) is None]
+    if missing:
+        begin = time.perf_counter()
+        found = method.invert(torch.cat([photos[key] for key in missing]))
+        codes.put(missing, method, found, (time.perf_counter() - begin) / len(missing))
+    known = {key: codes.get(key, method) for key in photos}
+    return {key: code for key, code in known.items() if code is not None}
+
+
 def measure(
     paths: Sequence[Path],
     methods: Sequence[Method],
-    measures: Callable[[], Sequence[Measure]],
+    measures: Callable[[], Sequence[Measure]] | None,
     generator: MobileStyleGAN,
     results: Results,
+    codes: Codes,
     batch: int,
 ) -> list[str]:
     """Fills in what is missing, `batch` photos at a time; returns the photos' keys.
 
-    `measures` is called once, and only if there is something to measure.
+    `measures` is called once, and only if there is something to measure; None: codes alone.
     """
     keys = [file_sha256(path) for path in paths]
     loaded: Sequence[Measure] | None = None
     for start in range(0, len(paths), batch):
         chunk = range(start, min(start + batch, len(paths)))
-        if all(results.get(keys[i], m) for i in chunk for m in methods):
+        todo = [(i, m) for i in chunk for m in methods if results.get(keys[i], m) is None]
+        if not todo:
             continue
-        loaded = measures() if loaded is None else loaded
-        photos = {i: read(paths[i]) for i in chunk}
-        described = {i: describe_all(loaded, photo) for i, photo in photos.items()}
+        photos = {keys[i]: read(paths[i]) for i in chunk}
+        described: dict[str, Any] = {}
+        if measures is not None:
+            loaded = measures() if loaded is None else loaded
+            described = {key: describe_all(loaded, photo) for key, photo in photos.items()}
         for method in methods:
-            missing = [i for i in chunk if results.get(keys[i], method) is None]
-            if not missing:
-                continue
-            begin = time.perf_counter()
-            codes = method.invert(torch.cat([photos[i] for i in missing]))
-            seconds = (time.perf_counter() - begin) / len(missing)
-            for i, code in zip(missing, codes, strict=True):
+            missing = {keys[i]: photos[keys[i]] for i, m in todo if m is method}
+            found = inverted(missing, method, codes)
+            for key, (code, seconds) in found.items() if loaded is not None else ():
                 with torch.no_grad():
-                    render = generator.render(generator.sigma(code[None])).clamp(-1, 1)
-                other = describe_all(loaded, scaled(render, PHOTO_SIZE))
-                values = compare_all(loaded, described[i], other) | {SECONDS: seconds}
-                results.put(keys[i], method, values, render)
-            done = f"{chunk.stop}/{len(paths)}"
-            print(f"{done} {method.name}: {seconds:.2f} s a face", file=sys.stderr, flush=True)
+                    sigma = generator.sigma(code[None].to(generator.device))
+                    render = generator.render(sigma).clamp(-1, 1).cpu()
+                other = describe_all(loaded or (), scaled(render, PHOTO_SIZE))
+                values = compare_all(loaded or (), described[key], other) | {SECONDS: seconds}
+                results.put(key, method, values, render)
+            if found:
+                seconds = sum(s for _, s in found.values()) / len(found)
+                done = f"{chunk.stop}/{len(paths)}"
+                print(f"{done} {method.name}: {seconds:.2f} s a face", file=sys.stderr, flush=True)
     return keys
 
 
@@ -200,13 +222,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     add = parser.add_argument
     add("photos", nargs="+", help="folder, .txt list or pattern of aligned photos")
-    add("--models", type=Path, required=True, help="folder with the face parser's TFLite file")
+    add("--models", type=Path, help="folder with the face parser's TFLite file; none: invert only")
     add("--n", type=int, default=0, help="photos of each argument, spread evenly (0: all)")
     add("--encoder", type=Path, help="an encoder's safetensors file (default: the shipped one)")
     add("--methods", nargs="+", help="only these (names as in the table; default: all)")
     add("--batch", type=int, default=torch.get_num_threads(), help="photos inverted at once")
     add("--sheet", type=int, default=28, help="photos on the sheet, the first argument's first")
     add("--sheet-methods", nargs="+", help="default: first, refined by 30, 120 from the mean")
+    add("--device", default="cpu", help="where photos are inverted, such as cuda")
     add("--out", type=Path, default=Path("out/inversion"))
     return parser.parse_args(arguments)
 
@@ -217,6 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     generator = load_generator()
     if not isinstance(generator, MobileStyleGAN):
         raise RisError(f"there is no inverter for {generator.name}")
+    generator = generator.to(torch.device(args.device))
     first = first_inverter(generator, args.encoder)
     methods = all_methods(generator, first)
     name = methods[0].name
@@ -226,7 +250,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             known = ", ".join(m.name for m in methods)
             raise RisError(f"no method {', '.join(sorted(unknown))}; known: {known}")
         methods = [m for m in methods if m.name in args.methods]
-    results = Results(args.out)
+    results, codes = Results(args.out), Codes(args.out)
+    measures = None if args.models is None else lambda: standard(args.models)
     report: dict[str, Any] = {
         "threads": torch.get_num_threads(),
         "methods": {m.name: m.fingerprint for m in methods},
@@ -235,13 +260,15 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     shown: list[tuple[Path, str]] = []
     for argument in args.photos:
         photos = spread(argument, args.n)
-        keys = measure(
-            photos, methods, lambda: standard(args.models), generator, results, args.batch
-        )
+        keys = measure(photos, methods, measures, generator, results, codes, args.batch)
+        if measures is None:
+            continue
         found = summary(keys, methods, results)
         report["sets"][argument] = {"photos": len(photos), "values": found}
         print(as_table(argument, found, len(photos)) + "\n")
         shown += zip(photos, keys, strict=True)
+    if measures is None:
+        return report
     report["batched_seconds"] = {
         name: batched_seconds(first, [read(path) for path, _ in shown[:BATCH]])
     }

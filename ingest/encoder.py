@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import torch
 
-from ingest.inversion import Inversion, Progress, check_photos, resize
+from ingest.inversion import GPU_GROUP, Inversion, Progress, check_photos, resize
 from ingest.threads import StepCounter, on_single_threads
 from ris.encoder import EncoderConfig, EncoderNet, load_encoder
 from ris.errors import InputError, MismatchError, ModelFileError
@@ -20,7 +20,7 @@ BATCH = 16
 
 
 class EncoderInverter:
-    """Codes by the encoder; every photo goes alone through the network, on one thread.
+    """Codes by the encoder; on a CPU every photo goes alone through the network, on one thread.
 
     Args:
         generator: whose codes the encoder gives.
@@ -58,16 +58,20 @@ class EncoderInverter:
         if not len(images):
             return Inversion(torch.zeros(0, rows, width), None, 0)
         device = self.generator.device
+        group = 1 if device.type == "cpu" else GPU_GROUP
         counter = StepCounter(len(images), progress)
 
         @torch.inference_mode()
         def work(i: int) -> torch.Tensor:
-            photo = resize(images[i : i + 1].to(device, torch.float32), self.net.config.size)
-            v, d = self.net(photo.contiguous(memory_format=torch.channels_last))
-            counter.step()
-            return self.pspace.to_w(v[:, None] + d)
+            some = images[i * group : (i + 1) * group].to(device, torch.float32)
+            photos = resize(some, self.net.config.size)
+            v, d = self.net(photos.contiguous(memory_format=torch.channels_last))
+            w = self.pspace.to_w(v[:, None] + d).cpu()
+            counter.step(len(some))
+            return w
 
-        return Inversion(torch.cat(on_single_threads(work, len(images), counter)), None, 0)
+        groups = -(-len(images) // group)
+        return Inversion(torch.cat(on_single_threads(work, groups, counter)), None, 0)
 
 
 def pack(net: EncoderNet) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

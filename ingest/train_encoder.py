@@ -30,7 +30,7 @@ from data.backbones import load_efficientnet, load_faceres
 from ingest.encoder import pack, unpack
 from ingest.inversion import OptimisationInverter, load_inverter
 from ingest.sources import find_photos
-from ingest.training.augment import LIGHT, augment
+from ingest.training.augment import LIGHT, augment, vary
 from ingest.training.faces import (
     Renderer,
     chunk_path,
@@ -42,7 +42,7 @@ from ingest.training.faces import (
 )
 from ingest.training.loop import Schedule, Terms, Trainer
 from ingest.training.losses import CodeLoss, PhotoLoss, PhotoLossConfig
-from ingest.training.photos import Photos, gather, load_photos
+from ingest.training.photos import Photos, gather, load_photos, mirror_order, mirrored
 from ingest.training.probe import LandmarkProbe, fit_probe
 from ris.backbones import EfficientNetLiteTrunk
 from ris.encoder import EncoderNet
@@ -73,7 +73,6 @@ class Mixed(NamedTuple):
 
     altered: torch.Tensor
     photos: torch.Tensor
-    embeddings: torch.Tensor
     landmarks: torch.Tensor
     pairs: Pairs
     resolution: int
@@ -227,7 +226,7 @@ def make_faces(shop: Workshop) -> None:
 def take_photos(shop: Workshop) -> None:
     """Step ``photos``."""
     paths = list(find_photos(shop.args.photos))[shop.args.first :: shop.args.every]
-    for seen, faces in gather(paths, shop.folder / "photos", shop.args.name, load_faceres()):
+    for seen, faces in gather(paths, shop.folder / "photos", shop.args.name):
         print(f"{seen} of {len(paths)} photos, {faces} faces", flush=True)
 
 
@@ -250,6 +249,7 @@ def adapt(shop: Workshop) -> None:
     """Step ``adapt``."""
     args = shop.args
     photos = load_photos(shop.folder / "photos", dict(args.weight))
+    order = mirror_order(photos.landmarks).to(shop.device)
     of_photos = shop.photo_loss(photos, dict(args.loss))
     distance = CodeLoss(shop.generator, shop.pspace)
 
@@ -257,7 +257,7 @@ def adapt(shop: Workshop) -> None:
         both = torch.cat([job.altered, job.pairs.images])
         v, d = net(both.contiguous(memory_format=torch.channels_last))
         n = len(job.altered)
-        terms = of_photos(v[:n], d[:n], job.photos, job.embeddings, job.landmarks, job.resolution)
+        terms = of_photos(v[:n], d[:n], job.photos, job.landmarks, job.resolution)
         codes, styles = distance(v[n:], d[n:], job.pairs.w)
         return terms | {"codes": CODE_WEIGHT * codes, "styles": CODE_WEIGHT * styles}
 
@@ -269,12 +269,15 @@ def adapt(shop: Workshop) -> None:
     def jobs() -> Iterator[list[Mixed]]:
         for pairs in shop.pairs(size):
             rows = torch.multinomial(photos.weights, size)
-            clean = floats(photos.images[rows]).to(shop.device)
+            clean = floats(photos.images[rows].to(shop.device))
+            marks = photos.landmarks[rows].to(shop.device).float()
+            turned = (torch.rand(size, generator=shop.rng) < 0.5).nonzero()[:, 0].to(shop.device)
+            clean[turned], marks[turned] = mirrored(clean[turned], marks[turned], order)
+            clean, marks = vary(clean, marks, shop.rng)
             whole = Mixed(
                 augment(clean, shop.rng, LIGHT),
                 clean,
-                photos.embeddings[rows].float().to(shop.device),
-                photos.landmarks[rows].float().to(shop.device),
+                marks,
                 Pairs(augment(pairs.images, shop.rng), pairs.w),
                 random.choice((64, 128)),
             )
@@ -286,9 +289,9 @@ def adapt(shop: Workshop) -> None:
 
 def split(job: Mixed, parts: int) -> Iterator[Mixed]:
     """A job in as many jobs as there are threads."""
-    columns = [t.chunk(parts) for t in (*job[:4], *job.pairs)]
-    for altered, photos, embeddings, landmarks, images, w in zip(*columns, strict=True):
-        yield Mixed(altered, photos, embeddings, landmarks, Pairs(images, w), job.resolution)
+    columns = [t.chunk(parts) for t in (*job[:3], *job.pairs)]
+    for altered, photos, landmarks, images, w in zip(*columns, strict=True):
+        yield Mixed(altered, photos, landmarks, Pairs(images, w), job.resolution)
 
 
 def export(shop: Workshop) -> None:
@@ -367,6 +370,8 @@ def main() -> None:
         "adapt": adapt,
         "export": export,
     }
+    if args.device != "cpu":
+        torch.set_float32_matmul_precision("high")
     run[args.step](Workshop(args))
 
 

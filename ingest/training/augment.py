@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+
+from ingest.training.jpeg import jpeg
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,12 @@ LIGHT = Augmentation(
 """For photos, which have a camera's defects already and are compared with what is seen."""
 
 
+VARIATION = Augmentation(
+    rotation=2.0, scale=0.03, shift=0.012, colour=0.05, blur=0.0, noise=0.0, jpeg=0.0, occlusion=0.0
+)
+"""For photos and what is asked of them alike: the same face, photographed and cropped anew."""
+
+
 def augment(
     images: torch.Tensor, rng: torch.Generator, strength: Augmentation | None = None
 ) -> torch.Tensor:
@@ -64,16 +69,7 @@ def augment(
     def uniform(low: float, high: float) -> float:
         return low + (high - low) * torch.rand((), generator=rng).item()
 
-    angle = normal(count) * math.radians(a.rotation)
-    zoom = torch.exp(normal(count) * a.scale)
-    theta = torch.zeros(count, 2, 3, device=device)
-    theta[:, 0, 0] = theta[:, 1, 1] = torch.cos(angle) * zoom
-    theta[:, 1, 0] = torch.sin(angle) * zoom
-    theta[:, 0, 1] = -theta[:, 1, 0]
-    theta[:, :, 2] = 2 * normal(count, 2) * a.shift
-    grid = F.affine_grid(theta, [count, 3, size, size], align_corners=False)
-    x = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-
+    x = _moved(images, _placements(count, rng, a).to(device))
     for i in chosen(a.occlusion):
         h, w = (int(size * uniform(0.1, 0.4)) for _ in range(2))
         top, left = int(uniform(0, size - h)), int(uniform(0, size - w))
@@ -82,10 +78,7 @@ def augment(
         else:
             patch = torch.rand(3, 1, 1, generator=rng).to(device) * 2 - 1
         x[i, :, top : top + h, left : left + w] = patch
-    if a.colour:
-        gain = 1 + normal(count, 1, 1, 1) * a.colour
-        channels = 1 + normal(count, 3, 1, 1) * a.colour / 2
-        x = x * gain * channels + normal(count, 1, 1, 1) * a.colour
+    x = _coloured(x, rng, a.colour)
     for i in chosen(a.blur):
         small = int(uniform(a.smallest, size))
         reduced = F.interpolate(x[i : i + 1], small, mode="bilinear", antialias=True)
@@ -93,14 +86,49 @@ def augment(
     for i in chosen(a.noise):
         x[i] += normal(*x[i].shape) * uniform(0, 0.06)
     x = x.clamp(-1, 1)
-    for i in chosen(a.jpeg):
-        x[i] = _jpeg(x[i], int(uniform(30, 95)))
+    if through := chosen(a.jpeg):
+        x[through] = jpeg(x[through], [uniform(30, 95) for _ in through])
     return x
 
 
-def _jpeg(image: torch.Tensor, quality: int) -> torch.Tensor:
-    pixels = ((image.permute(1, 2, 0) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
-    decoded = np.array(Image.open(buffer))
-    return torch.from_numpy(decoded).permute(2, 0, 1).float().to(image.device) / 127.5 - 1
+def vary(
+    images: torch.Tensor,
+    landmarks: torch.Tensor,
+    rng: torch.Generator,
+    strength: Augmentation = VARIATION,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Photos (B, 3, S, S) in [-1, 1] and their landmarks (B, M, 2), parts of the side, both moved
+    as by another alignment, and the photos in other colours."""
+    theta = _placements(len(images), rng, strength).to(images.device)
+    moved = _coloured(_moved(images, theta), rng, strength.colour)
+    # theta takes a place in the new picture to one in the old
+    old = 2 * landmarks - 1 - theta[:, None, :, 2]
+    new = torch.linalg.solve(theta[:, None, :, :2], old.unsqueeze(-1)).squeeze(-1)
+    return moved.clamp(-1, 1), (new + 1) / 2
+
+
+def _placements(count: int, rng: torch.Generator, a: Augmentation) -> torch.Tensor:
+    """(B, 2, 3) maps of places in [-1, 1], new to old."""
+    angle = torch.randn(count, generator=rng) * math.radians(a.rotation)
+    zoom = torch.exp(torch.randn(count, generator=rng) * a.scale)
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = torch.cos(angle) * zoom
+    theta[:, 1, 0] = torch.sin(angle) * zoom
+    theta[:, 0, 1] = -theta[:, 1, 0]
+    theta[:, :, 2] = 2 * torch.randn(count, 2, generator=rng) * a.shift
+    return theta
+
+
+def _moved(images: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def _coloured(x: torch.Tensor, rng: torch.Generator, colour: float) -> torch.Tensor:
+    if not colour:
+        return x
+
+    def normal(channels: int) -> torch.Tensor:
+        return torch.randn(len(x), channels, 1, 1, generator=rng).to(x.device) * colour
+
+    return x * (1 + normal(1)) * (1 + normal(3) / 2) + normal(1)

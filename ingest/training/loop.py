@@ -21,6 +21,7 @@ Terms = dict[str, torch.Tensor]
 FROZEN = ("_conv_stem", "_blocks/0/", "_blocks/1/", "_blocks/2/")
 """Tensors of the trunk that are not trained: edges and blobs are the same everywhere, and the
 finest maps cost the most to go back through."""
+SECONDS_BETWEEN_SAVES = 60.0
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,13 @@ class Trainer(Generic[Job]):
     def _device(self) -> torch.device:
         return self._parameters[0].device
 
-    def _gradients(self, job: Job) -> tuple[Sequence[torch.Tensor], dict[str, float]]:
+    def _gradients(self, job: Job) -> tuple[Sequence[torch.Tensor], Terms]:
         terms = self.loss(self.net, job)
         total = torch.stack(list(terms.values())).sum()
         gradients = torch.autograd.grad(total, self._parameters)
-        return gradients, {name: term.item() for name, term in terms.items()}
+        return gradients, {name: term.detach() for name, term in terms.items()}
 
-    def update(self, jobs: Sequence[Job]) -> list[dict[str, float]]:
+    def update(self, jobs: Sequence[Job]) -> list[Terms]:
         """One step on the mean of some jobs; returns their terms."""
         for group in self._optimiser.param_groups:
             group["lr"] = self.schedule.at(self.step) * group["share"]
@@ -144,13 +145,15 @@ class Trainer(Generic[Job]):
 
         Args:
             batches: jobs of each step, without end.
-            every: steps between reports; the state is kept then.
+            every: steps between reports; the state is kept at the end and with the first report
+                a minute after it last was.
 
         Yields:
             a line of text a report: the step, seconds a step, the mean of every term.
         """
         begin, first = time.perf_counter(), self.step
-        sums: dict[str, list[float]] = defaultdict(list)
+        kept = begin
+        sums: dict[str, list[torch.Tensor]] = defaultdict(list)
         for jobs in batches:
             if self.step >= self.schedule.steps:
                 break
@@ -158,8 +161,14 @@ class Trainer(Generic[Job]):
                 for name, value in terms.items():
                     sums[name].append(value)
             if self.step % every == 0 or self.step == self.schedule.steps:
-                self.save()
-                seconds = (time.perf_counter() - begin) / (self.step - first)
-                means = " ".join(f"{k} {sum(x) / len(x):.4f}" for k, x in sorted(sums.items()))
+                now = time.perf_counter()
+                if now - kept > SECONDS_BETWEEN_SAVES or self.step == self.schedule.steps:
+                    self.save()
+                    kept = time.perf_counter()
+                seconds = (now - begin) / (self.step - first)
+                means = " ".join(
+                    f"{name} {torch.stack(terms).mean():.4f}"
+                    for name, terms in sorted(sums.items())
+                )
                 yield f"{self.step}/{self.schedule.steps}  {seconds:.2f} s a step  {means}"
                 sums.clear()

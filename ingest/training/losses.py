@@ -91,11 +91,14 @@ class PhotoLoss:
         self.readouts, self.pspace, self.backbone = readouts, pspace, backbone
         self.identity, self.probe = identity, probe
         self._std = {b: s[None, :, None, None] for b, s in std.items()}
-        self.window = face_window(128, self.config.face_weight)
+        self.window = face_window(128, self.config.face_weight).to(pspace.mean.device)
 
     def _features(self, images: torch.Tensor) -> dict[int, torch.Tensor]:
         blocks = self.config.blocks
         return dict(zip(blocks, self.backbone.features(images, blocks), strict=True))
+
+    def _embedding(self, images: torch.Tensor) -> torch.Tensor:
+        return self.identity(central_crop(images).contiguous(memory_format=torch.channels_last))
 
     def _distance(
         self, a: dict[int, torch.Tensor], b: dict[int, torch.Tensor], window: torch.Tensor | None
@@ -113,7 +116,6 @@ class PhotoLoss:
         v: torch.Tensor,
         d: torch.Tensor,
         photos: torch.Tensor,
-        embeddings: torch.Tensor,
         landmarks: torch.Tensor,
         resolution: int,
     ) -> dict[str, torch.Tensor]:
@@ -123,7 +125,6 @@ class PhotoLoss:
             v: (B, D) shared codes.
             d: (B, L, D) deviations.
             photos: (B, 3, 128, 128) in [-1, 1].
-            embeddings: (B, E) of the photos, by the identity network.
             landmarks: (B, N, 2) of the photos, parts of the side.
             resolution: of the read-out to use.
         """
@@ -162,8 +163,10 @@ class PhotoLoss:
                 self._features(zoom(picture)), close, None
             )
         terms["pixels"] = cfg.pixels * ((picture - seen).square() * self.window).mean()
-        embedded = self.identity(central_crop(picture).contiguous(memory_format=channels_last))
-        terms["identity"] = cfg.identity * (1 - F.cosine_similarity(embedded, embeddings)).mean()
+        with torch.no_grad():
+            person = self._embedding(photos)
+        alike = F.cosine_similarity(self._embedding(picture), person)
+        terms["identity"] = cfg.identity * (1 - alike).mean()
         marks = self.probe([found[b] for b in BLOCKS])
         terms["landmarks"] = cfg.landmarks * (marks - landmarks).square().sum(2).mean()
         terms["code"] = cfg.code_prior * v.square().mean()

@@ -1,4 +1,4 @@
-"""Real photos to adapt the encoder to: aligned once, with landmarks and identity embedding."""
+"""Real photos to adapt the encoder to: aligned once, with landmarks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from ingest.alignment.cut import Aligner, Cut
 from ingest.decode import decode
 from ingest.inversion import resize
-from ris.backbones.faceres import FaceRes, central_crop
 from ris.errors import ImageError
 
 CHUNK = 250  # photos in one file
@@ -26,13 +25,11 @@ class Photos(NamedTuple):
     Attributes:
         images: (N, 3, 128, 128) uint8.
         landmarks: (N, 478, 2) float16, parts of the side.
-        embeddings: (N, 1024) float16, of the identity network.
         weights: (N,) float32, how often each is drawn.
     """
 
     images: torch.Tensor
     landmarks: torch.Tensor
-    embeddings: torch.Tensor
     weights: torch.Tensor
 
 
@@ -45,9 +42,7 @@ def crop_landmarks(cut: Cut) -> np.ndarray:
     return parts
 
 
-def gather(
-    paths: Iterable[Path], folder: Path, name: str, identity: FaceRes
-) -> Iterator[tuple[int, int]]:
+def gather(paths: Iterable[Path], folder: Path, name: str) -> Iterator[tuple[int, int]]:
     """Aligns photos and keeps them under `folder` as ``photos-NAME-*.safetensors``.
 
     Photos without a face are left out; finished files are not made again.
@@ -64,7 +59,7 @@ def gather(
         seen += len(part)
         path = folder / f"photos-{name}-{first:06d}.safetensors"
         if not path.exists():
-            tensors = _aligned(part, aligner, identity)
+            tensors = _aligned(part, aligner)
             partial = path.with_suffix(".partial")
             save_file(tensors, partial)
             partial.replace(path)
@@ -73,9 +68,8 @@ def gather(
 
 
 @torch.inference_mode()
-def _aligned(paths: list[Path], aligner: Aligner, identity: FaceRes) -> dict[str, torch.Tensor]:
+def _aligned(paths: list[Path], aligner: Aligner) -> dict[str, torch.Tensor]:
     images, landmarks = [torch.zeros(0, 3, SIZE, SIZE)], [np.zeros((0, 478, 2))]
-    embeddings = [torch.zeros(0, 1024)]
     for path in paths:
         try:
             cut = aligner.cuts(decode(path))[0]
@@ -87,11 +81,9 @@ def _aligned(paths: list[Path], aligner: Aligner, identity: FaceRes) -> dict[str
         image = resize(pixels, SIZE).round().clamp(0, 255)
         images.append(image)
         landmarks.append(crop_landmarks(cut)[None])
-        embeddings.append(identity(central_crop(image / 127.5 - 1)))
     return {
         "images": torch.cat(images).to(torch.uint8).contiguous(),
         "landmarks": torch.from_numpy(np.concatenate(landmarks)).half(),
-        "embeddings": torch.cat(embeddings).half(),
     }
 
 
@@ -115,6 +107,28 @@ def load_photos(folder: Path, weights: dict[str, float] | None = None) -> Photos
         )
         for path, part in zip(files, parts, strict=True)
     ]
-    joined = (torch.cat([p[k] for p in parts]) for k in ("images", "landmarks", "embeddings"))
-    images, landmarks, embeddings = joined
-    return Photos(images, landmarks, embeddings, torch.cat(drawn))
+    images, landmarks = (torch.cat([p[k] for p in parts]) for k in ("images", "landmarks"))
+    return Photos(images, landmarks, torch.cat(drawn))
+
+
+def mirror_order(landmarks: torch.Tensor) -> torch.Tensor:
+    """(N, M, 2) landmarks of many faces -> (M,) the landmark that each becomes in a mirror.
+
+    The mean face is nearly symmetric, so each mark of the mirrored mean shape is paired with the
+    mark that lies there, all of them at the least distance.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    mean = landmarks.double().mean(0)
+    mirrored = torch.stack([1 - mean[:, 0], mean[:, 1]], 1)
+    _, order = linear_sum_assignment(torch.cdist(mirrored, mean).square().numpy())
+    return torch.from_numpy(order)
+
+
+def mirrored(
+    images: torch.Tensor, landmarks: torch.Tensor, order: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures (B, 3, S, S) and landmarks (B, M, 2) as a mirror shows them."""
+    flipped = landmarks[:, order].clone()
+    flipped[..., 0] = 1 - flipped[..., 0]
+    return images.flip(3), flipped
