@@ -37,23 +37,17 @@ app.add_typer(eval_app, name="eval", no_args_is_help=True)
 
 
 class Mask(str, Enum):
-    """How channels are selected: the paper's soft q, or q > 0.8."""
+    """How channels are selected: the paper's soft q, q > 0.8, or M > rho."""
 
     soft = "soft"
     hard = "hard"
-
-
-class TransferMask(str, Enum):
-    """Which channels an edit moves."""
-
     score = "score"
-    soft = "soft"
-    hard = "hard"
 
 
 class Norm(str, Enum):
     """How sigma is normalised over the collection."""
 
+    blend = "blend"
     layer = "layer"
     channel = "channel"
     none = "none"
@@ -374,10 +368,10 @@ def index(
     feature: Annotated[list[str] | None, typer.Option(help="Feature; may be repeated.")] = None,
     every: Annotated[bool, typer.Option("--all", help="eyes, nose, mouth, hair and pose.")] = False,
     kind: Annotated[Kind, typer.Option(help="Index kind.")] = Kind.auto,
-    mask: Annotated[Mask, typer.Option(help="Soft q (Eq. 4) or q > 0.8.")] = Mask.soft,
-    tau: Annotated[float, typer.Option(help="Softmax temperature (Eq. 4).")] = 0.1,
+    mask: Annotated[Mask, typer.Option(help="Soft q (Eq. 4), q > 0.8, or M > 0.4.")] = Mask.soft,
+    tau: Annotated[float, typer.Option(help="Softmax temperature (Eq. 4).")] = 0.07,
     to_image: Annotated[bool, typer.Option(help="Use to-image channels too.")] = False,
-    norm: Annotated[Norm, typer.Option(help="Normalisation of sigma.")] = Norm.layer,
+    norm: Annotated[Norm, typer.Option(help="Normalisation of sigma.")] = Norm.blend,
     memory: Annotated[str, typer.Option(help="Memory that a search may hold.")] = "4GB",
     store: StoreOption = None,
     as_json: JsonOption = False,
@@ -531,10 +525,8 @@ def transfer(
         TransferRule, typer.Option(help="Eq. 6, or rescaled to the source's length.")
     ] = TransferRule.paper,
     method: Annotated[Method, typer.Option(help="The pair's masks, or averaged.")] = Method.ris,
-    mask: Annotated[
-        TransferMask, typer.Option(help="M > rho, soft q (Eq. 4), or q > 0.8.")
-    ] = TransferMask.score,
-    tau: Annotated[float, typer.Option(help="Softmax temperature (Eq. 4).")] = 0.1,
+    mask: Annotated[Mask, typer.Option(help="M > rho, soft q (Eq. 4), or q > 0.8.")] = Mask.score,
+    tau: Annotated[float, typer.Option(help="Softmax temperature (Eq. 4).")] = 0.07,
     rho: Annotated[
         float | None, typer.Option(help="Least score M of a channel (0.4; EIS 0.2).")
     ] = None,
@@ -770,32 +762,49 @@ def export(
 # -- evaluation -------------------------------------------------------------------------------
 
 
+QueriesOption = Annotated[int, typer.Option(help="Number of query faces, 0 for all.")]
+IdentityOption = Annotated[
+    str | None, typer.Option(help="Metadata column with identities (default: all differ).")
+]
+RivalsOption = Annotated[
+    bool,
+    typer.Option("--rivals", help="Also rank by embeddings of the photos, and by chance."),
+]
+NormOption = Annotated[Norm, typer.Option(help="Normalisation of sigma.")]
+SeedOption = Annotated[int, typer.Option(help="Which faces are queries.")]
+PlotOption = Annotated[Path | None, typer.Option(help="Draw a figure here (.png, .svg).")]
+
+
 @eval_app.command("trsi")
 def eval_trsi(
     k: Annotated[int, typer.Option("--k", help="Size of the retrieved sets.")] = 5,
-    queries: Annotated[int, typer.Option(help="Number of query faces, 0 for all.")] = 1000,
-    identity: Annotated[str | None, typer.Option(help="Metadata column with identities.")] = None,
-    norm: Annotated[Norm, typer.Option(help="Normalisation of sigma.")] = Norm.layer,
-    seed: Annotated[int, typer.Option(help="Which faces are queries.")] = 0,
+    queries: QueriesOption = 1000,
+    identity: IdentityOption = None,
+    rivals: RivalsOption = False,
+    norm: NormOption = Norm.blend,
+    seed: SeedOption = 0,
+    plot: PlotOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare per-image masks with the averaged mask by TRSI-IoU (lower is better).
+    """Do two features of a face find different people? TRSI-IoU: lower is better.
 
-    Example: ris eval trsi --k 5
+    Example: ris eval trsi --k 5 --identity identity --plot trsi.png
     """
-    from evaluate.trsi import evaluate_trsi
+    from evaluate.plots import check_figure, draw_trsi
+    from evaluate.retrieval import rank_store, row_ids
+    from evaluate.rivals import compared
+    from evaluate.trsi import identities, trsi
 
+    check_figure(plot)
+    opened = _open(store)
+    people = identities(opened, row_ids(opened), identity)
     with _progress("ranking", as_json) as progress:
-        result = evaluate_trsi(
-            _open(store),
-            k=k,
-            queries=queries,
-            identity=identity,
-            norm=norm.value,
-            seed=seed,
-            progress=progress,
-        )
+        ways = compared(norm.value, rivals=rivals, progress=progress)
+        found = rank_store(opened, ways, k=k, queries=queries, seed=seed, progress=progress)
+    result = trsi(found, people)
+    if plot:
+        draw_trsi(result, plot)
     if as_json:
         _print_json(result.to_json())
     else:
@@ -805,38 +814,68 @@ def eval_trsi(
 @eval_app.command("ams")
 def eval_ams(
     k: Annotated[int, typer.Option("--k", help="Results for each query.")] = 5,
-    queries: Annotated[int, typer.Option(help="Number of query faces, 0 for all.")] = 500,
-    crops: Annotated[
-        bool, typer.Option("--crops", help="Also rank by crop embeddings (reads every photo).")
-    ] = False,
-    norm: Annotated[Norm, typer.Option(help="Normalisation of sigma.")] = Norm.layer,
-    seed: Annotated[int, typer.Option(help="Which faces are queries.")] = 0,
+    queries: QueriesOption = 500,
+    rivals: RivalsOption = False,
+    norm: NormOption = Norm.blend,
+    seed: SeedOption = 0,
+    plot: PlotOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Do faces found by a feature share its attributes? Needs CelebA's columns (--metadata).
 
-    Example: ris eval ams --k 5 --queries 500 --crops
+    Example: ris eval ams --k 5 --queries 500 --rivals
     """
-    from functools import partial
+    from evaluate.ams import LABELS, ams
+    from evaluate.attributes import read_labels
+    from evaluate.plots import check_figure, draw_ams
+    from evaluate.retrieval import rank_store, row_ids
+    from evaluate.rivals import compared
 
-    from evaluate.ams import evaluate_ams
-    from evaluate.rivals import crop_embedding
-
-    with _progress("reading photos and ranking", as_json) as progress:
-        result = evaluate_ams(
-            _open(store),
-            k=k,
-            queries=queries,
-            norm=norm.value,
-            seed=seed,
-            rival=partial(crop_embedding, progress=progress) if crops else None,
-            progress=progress,
-        )
+    check_figure(plot)
+    opened = _open(store)
+    labels = read_labels(opened, row_ids(opened), LABELS)
+    with _progress("ranking", as_json) as progress:
+        ways = compared(norm.value, rivals=rivals, progress=progress)
+        found = rank_store(opened, ways, k=k, queries=queries, seed=seed, progress=progress)
+    result = ams(found, labels)
+    if plot:
+        draw_ams(result, plot)
     if as_json:
         _print_json(result.to_json())
     else:
         print(result.table("mean"), result.table("majority"), sep="\n\n")
+
+
+@eval_app.command("ablation")
+def eval_ablation(
+    k: Annotated[int, typer.Option("--k", help="Results for each query.")] = 5,
+    queries: QueriesOption = 500,
+    identity: IdentityOption = None,
+    seed: SeedOption = 0,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What masks, temperature, normalisation and channels change, by TRSI-IoU and AMS.
+
+    Example: ris eval ablation --identity identity
+    """
+    from evaluate.ablation import AblationResult, variants
+    from evaluate.ams import LABELS, ams
+    from evaluate.attributes import read_labels
+    from evaluate.retrieval import rank_store, row_ids
+    from evaluate.trsi import identities, trsi
+
+    opened = _open(store)
+    ids = row_ids(opened)
+    people, labels = identities(opened, ids, identity), read_labels(opened, ids, LABELS)
+    with _progress("ranking", as_json) as progress:
+        found = rank_store(opened, variants, k=k, queries=queries, seed=seed, progress=progress)
+    result = AblationResult(trsi(found, people), ams(found, labels))
+    if as_json:
+        _print_json(result.to_json())
+    else:
+        print(result.table())
 
 
 if __name__ == "__main__":

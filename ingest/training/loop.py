@@ -172,3 +172,5 @@ class Trainer(Generic[Job]):
                 )
                 yield f"{self.step}/{self.schedule.steps}  {seconds:.2f} s a step  {means}"
                 sums.clear()
+        else:  # the batches came to an end
+            self.save()
