@@ -29,7 +29,7 @@ from ris.normaliser import Normaliser, NormMode
 from ris.representation import DEFAULT_MASK, DEFAULT_NORM
 
 MASKS: tuple[MaskKind, ...] = ("soft", "hard")
-QUERIES_AT_ONCE = 500
+QUERIES_AT_ONCE = 1250
 Progress = Callable[[int, int], None]
 
 

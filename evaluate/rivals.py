@@ -33,6 +33,9 @@ SIZE = 128
 READ_SIZE = 256
 """Pixels at which a face is read."""
 
+CROP_WEIGHT = 0.3
+"""Of the crop embedding's cosine beside RIS's."""
+
 FaceReader = Callable[[Path, np.ndarray | None, int], np.ndarray]
 """Photo, its face's quad (None: the photo is the face) and a size S -> the face's FFHQ crop,
 (S, S, 3) uint8; raises ImageError."""
@@ -215,12 +218,15 @@ def read_faces(
 def compared(
     norm: NormMode, *, rivals: bool, progress: Callable[[int, int], None] | None = None
 ) -> Ways:
-    """RIS, EIS and whole-face sigma; with `rivals` also `photo_embeddings` and chance."""
+    """RIS, EIS and whole-face sigma; with `rivals` also `photo_embeddings`, RIS joined with the
+    crop embedding, and chance."""
 
     def ways(collection: Collection) -> list[Representation]:
         found = style_representations(collection, norm)
         if rivals:
-            found += [*photo_embeddings(collection, progress=progress), Drawn()]
+            crops, people = photo_embeddings(collection, progress=progress)
+            joined = Joined("RIS soft + crop", found[0], crops, CROP_WEIGHT)
+            found += [crops, joined, people, Drawn()]
         return found
 
     return ways

@@ -147,7 +147,12 @@ def test_signed_ranks_by_hand():
 
 def test_rivals_are_ranked_beside(labelled):
     found = ranked(labelled, compared("blend", rivals=True), queries=15)
-    assert found.names[-3:] == ["crop embedding", "identity embedding", "random"]
+    assert found.names[-4:] == [
+        "crop embedding",
+        "RIS soft + crop",
+        "identity embedding",
+        "random",
+    ]
     for query, rows in zip(found.queries, found.found["random", "nose"], strict=True):
         assert len(rows) == 5
         assert query not in rows
@@ -222,6 +227,7 @@ def test_command(labelled, monkeypatch, capsys, tmp_path):
         "EIS hard",
         "whole-face sigma",
         "crop embedding",
+        "RIS soft + crop",
         "identity embedding",
         "random",
     ]
