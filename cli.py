@@ -839,5 +839,21 @@ def eval_ams(
         print(result.table("mean"), result.table("majority"), sep="\n\n")
 
 
+@eval_app.command("attributes")
+def eval_attributes(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """How often the attribute classifier is right. Needs CelebA's columns (--metadata), or some.
+
+    Example: ris eval attributes --store celeba/.ris
+    """
+    from evaluate.attribute_report import evaluate_attributes
+
+    with _progress("reading photos", as_json) as progress:
+        report = evaluate_attributes(_open(store), progress=progress)
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        print(report.table())
+
+
 if __name__ == "__main__":
     main()

@@ -62,7 +62,7 @@ def batches(
     """Altered photos, half of them mirrored, for ever; every photo once before any comes again."""
     size = min(size, len(data.images))
     while True:
-        for rows in torch.randperm(len(data.images), generator=rng).split(size):
+        for rows in torch.split(torch.randperm(len(data.images), generator=rng), size):
             if len(rows) < size:
                 continue
             some = data.rows(rows)

@@ -153,7 +153,8 @@ def attribute_logits(net: AttributeNet, images: torch.Tensor) -> torch.Tensor:
     """(B, 3, size, size) in [-1, 1] -> (B, A): the mean of the logits of a face and its mirror
     image, which has the same attributes."""
     images = images.contiguous(memory_format=torch.channels_last)
-    return (net(images) + net(images.flip(3))) / 2
+    logits: torch.Tensor = net(images) + net(images.flip(3))
+    return logits / 2
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 from ris.attributes import AttributeNet
 from ris.encoder import EncoderNet
 
-Net = TypeVar("Net", EncoderNet, AttributeNet)
+Net = TypeVar("Net", bound=EncoderNet | AttributeNet)
 Job = TypeVar("Job")
 Terms = dict[str, torch.Tensor]
 FROZEN = ("_conv_stem", "_blocks/0/", "_blocks/1/", "_blocks/2/")
