@@ -319,7 +319,6 @@ def test_the_report(copy, monkeypatch, capsys):
 
 
 def test_photos_that_are_gone_are_in_no_measure(copy):
-    """Runs after `test_the_report`, whose labels it needs; brings its own if that did not run."""
     labels = predicted_labels(copy, copy.manifest(), ["Smiling"])
     table = copy.root / "smiling.csv"
     lines = [f"{p},{v}" for p, v in zip(paths_of(copy), labels[:, 0], strict=True)]
