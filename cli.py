@@ -53,6 +53,13 @@ class Norm(str, Enum):
     none = "none"
 
 
+class Labels(str, Enum):
+    """Where attributes come from."""
+
+    truth = "truth"
+    predicted = "predicted"
+
+
 class Kind(str, Enum):
     """Index kinds."""
 
@@ -816,29 +823,37 @@ def eval_ams(
     k: Annotated[int, typer.Option("--k", help="Results for each query.")] = 5,
     queries: QueriesOption = 500,
     rivals: RivalsOption = False,
+    labels: Annotated[
+        Labels, typer.Option(help="Metadata's columns, or a classifier's view of the photos.")
+    ] = Labels.truth,
     norm: NormOption = Norm.blend,
     seed: SeedOption = 0,
     plot: PlotOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Do faces found by a feature share its attributes? Needs CelebA's columns (--metadata).
+    """Do faces found by a feature share its attributes? CelebA's, by --metadata or predicted.
 
     Example: ris eval ams --k 5 --queries 500 --rivals
     """
     from evaluate.ams import LABELS, ams
     from evaluate.attributes import read_labels
     from evaluate.plots import check_figure, draw_ams
+    from evaluate.predictions import predicted_labels
     from evaluate.retrieval import rank_store, row_ids
     from evaluate.rivals import compared
 
     check_figure(plot)
     opened = _open(store)
-    labels = read_labels(opened, row_ids(opened), LABELS)
+    with _progress("reading labels", as_json) as progress:
+        if labels is Labels.predicted:
+            known = predicted_labels(opened, opened.manifest(), LABELS, progress=progress)
+        else:
+            known = read_labels(opened, row_ids(opened), LABELS)
     with _progress("ranking", as_json) as progress:
         ways = compared(norm.value, rivals=rivals, progress=progress)
         found = rank_store(opened, ways, k=k, queries=queries, seed=seed, progress=progress)
-    result = ams(found, labels)
+    result = ams(found, known)
     if plot:
         draw_ams(result, plot)
     if as_json:
@@ -876,6 +891,22 @@ def eval_ablation(
         _print_json(result.to_json())
     else:
         print(result.table())
+
+
+@eval_app.command("attributes")
+def eval_attributes(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """How often the attribute classifier is right. Needs CelebA's columns (--metadata), or some.
+
+    Example: ris eval attributes --store celeba/.ris
+    """
+    from evaluate.attribute_report import evaluate_attributes
+
+    with _progress("reading photos", as_json) as progress:
+        report = evaluate_attributes(_open(store), progress=progress)
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        print(report.table())
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def read_labels(store: Store, ids: Sequence[str], attributes: Sequence[str]) -> 
 
     Args:
         store: has one column an attribute, holding -1 and 1 (as CelebA's), 0 and 1, or truth
-            values; empty where the label is unknown.
+            values; empty, or 0 beside -1, where the label is unknown.
         ids: faces, one a row of the result.
         attributes: column names.
 
@@ -35,15 +35,25 @@ def read_labels(store: Store, ids: Sequence[str], attributes: Sequence[str]) -> 
     known = {str(face): values for face, *values in rows}
     labels = np.zeros((len(ids), len(attributes)), dtype=np.int8)
     for a, name in enumerate(attributes):
-        labels[:, a] = _signs([known[face][a] for face in ids], name)
+        labels[:, a] = signs([known[face][a] for face in ids], name)
     return labels
 
 
-def _signs(values: Sequence[object], name: str) -> np.ndarray:
+def signs(values: Sequence[object], name: str) -> np.ndarray:
+    """(N,) int8 labels of a column: 1, -1, and 0 for unknown.
+
+    Args:
+        values: -1 and 1, where 0 is unknown; or 0 and 1, or truth values; None or NaN is unknown.
+        name: of the column, for the error.
+
+    Raises:
+        InputError: another value.
+    """
     # NaN is how some tables say "unknown"
     values = [None if isinstance(v, float) and math.isnan(v) else v for v in values]
     given = {v for v in values if v is not None}
-    if not (given <= {-1, 1} or given <= {0, 1}):
+    if not given <= {-1, 0, 1}:
         shown = ", ".join(sorted(map(repr, given))[:4])
         raise InputError(f"column {name} holds {shown}: an attribute is -1 or 1, 0 or 1, or empty")
-    return np.array([0 if v is None else (1 if v == 1 else -1) for v in values], dtype=np.int8)
+    absent = -1 if -1 in given else 0
+    return np.array([1 if v == 1 else -1 if v == absent else 0 for v in values], dtype=np.int8)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from data.manifest import Manifest
-from data.store import Store
+from evaluate.faces import FaceReader, faces_of
 from evaluate.representations import Representation, Rows
 from evaluate.retrieval import Collection, Ways, style_representations
 from ingest.alignment.cut import cut_again
 from ris.backbones import EfficientNetLite
 from ris.backbones.faceres import WIDTH, FaceRes, central_crop
-from ris.errors import ImageError
 from ris.normaliser import NormMode
 
 REGIONS: dict[str, tuple[float, float, float, float]] = {
@@ -35,10 +32,6 @@ READ_SIZE = 256
 
 CROP_WEIGHT = 0.3
 """Of the crop embedding's cosine beside RIS's."""
-
-FaceReader = Callable[[Path, np.ndarray | None, int], np.ndarray]
-"""Photo, its face's quad (None: the photo is the face) and a size S -> the face's FFHQ crop,
-(S, S, 3) uint8; raises ImageError."""
 
 
 def embed_regions(backbone: EfficientNetLite, images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -185,34 +178,10 @@ def photo_embeddings(
     from data.backbones import load_efficientnet, load_faceres
 
     return embed_faces(
-        read_faces(collection.store, collection.manifest, READ_SIZE, read=read, progress=progress),
+        faces_of(collection.store, collection.manifest, READ_SIZE, read=read, progress=progress),
         load_efficientnet(),
         load_faceres(),
     )
-
-
-def read_faces(
-    store: Store,
-    manifest: Manifest,
-    size: int,
-    *,
-    read: FaceReader = cut_again,
-    progress: Callable[[int, int], None] | None = None,
-) -> Iterator[np.ndarray | None]:
-    """The faces of a store in row order, cut out of their photos again, (size, size, 3) uint8;
-    None for one that cannot be read."""
-    done = 0
-    for batch in store.batches(["path", "aligned", "quad"], manifest):
-        for row in batch.to_pylist():
-            known = row["quad"] is not None and not row["aligned"]
-            quad = np.array(row["quad"], dtype=np.float64).reshape(4, 2) if known else None
-            try:
-                yield read(store.resolve(row["path"]), quad, size)
-            except ImageError:
-                yield None
-            done += 1
-            if progress:
-                progress(done, manifest.rows)
 
 
 def compared(

@@ -141,7 +141,7 @@ class Workshop:
         schedule: Schedule,
         loss: Callable[[EncoderNet, Job], Terms],
         start: Path | None = None,
-    ) -> Trainer[Job]:
+    ) -> Trainer[EncoderNet, Job]:
         """A trainer that goes on where it was, or starts from the averaged weights of another
         (.pt) or from an encoder's file."""
         net = self.new_net()

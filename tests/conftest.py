@@ -52,6 +52,21 @@ def shared_faces():
 
 
 @pytest.fixture(scope="session")
+def celeba_eval():
+    """300 real photos that nothing was trained on, and their attributes by name; skipped where
+    they are not at hand."""
+    import pyarrow.parquet as pq
+
+    source = SHARED / "faces" / "celeba.parquet"
+    if not source.is_file():
+        pytest.skip("no labelled face photos beside the checkout (../shared/faces)")
+    rows = pq.read_table(source, filters=[("set", "=", "eval")]).sort_by("file")
+    rows = rows.take(list(range(0, len(rows), len(rows) // 300))[:300])
+    columns = {name: rows[name].to_numpy() for name in rows.column_names}
+    return [source.parent / file for file in columns["file"]], columns
+
+
+@pytest.fixture(scope="session")
 def faces(generator, tmp_path_factory) -> Path:
     """Folder of 60 faces rendered by the real generator, with their latents beside them."""
     from ingest.sampling import sample

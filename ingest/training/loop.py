@@ -14,8 +14,10 @@ from typing import Generic, TypeVar
 
 import torch
 
+from ris.attributes import AttributeNet
 from ris.encoder import EncoderNet
 
+Net = TypeVar("Net", bound=EncoderNet | AttributeNet)
 Job = TypeVar("Job")
 Terms = dict[str, torch.Tensor]
 FROZEN = ("_conv_stem", "_blocks/0/", "_blocks/1/", "_blocks/2/")
@@ -53,8 +55,8 @@ class Schedule:
         return self.rate * rise * (self.floor + (1 - self.floor) * fall)
 
 
-class Trainer(Generic[Job]):
-    """Trains an encoder on batches that are split over threads, one torch thread each.
+class Trainer(Generic[Net, Job]):
+    """Trains a network with an image trunk; batches are split over threads, one torch thread each.
 
     Eager training of a small network on a CPU is mostly waiting: threads that share one
     operation wait for each other thousands of times a step, threads that share a step once.
@@ -69,9 +71,9 @@ class Trainer(Generic[Job]):
 
     def __init__(
         self,
-        net: EncoderNet,
+        net: Net,
         schedule: Schedule,
-        loss: Callable[[EncoderNet, Job], Terms],
+        loss: Callable[[Net, Job], Terms],
         checkpoint: Path,
         threads: int,
     ) -> None:

@@ -1,19 +1,21 @@
-"""Real photos to adapt the encoder to: aligned once, with landmarks."""
+"""Real photos to train on: aligned once, with landmarks and file names."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ingest.alignment.cut import Aligner, Cut
 from ingest.decode import decode
 from ingest.inversion import resize
-from ris.errors import ImageError
+from ris.errors import ImageError, InputError
 
 CHUNK = 250  # photos in one file
 SIZE = 128
@@ -45,7 +47,8 @@ def crop_landmarks(cut: Cut) -> np.ndarray:
 def gather(paths: Iterable[Path], folder: Path, name: str) -> Iterator[tuple[int, int]]:
     """Aligns photos and keeps them under `folder` as ``photos-NAME-*.safetensors``.
 
-    Photos without a face are left out; finished files are not made again.
+    Photos without a face are left out; finished files are not made again. The metadata ``files``
+    of each is a JSON list of the photos' names.
 
     Yields:
         photos and faces so far.
@@ -59,17 +62,18 @@ def gather(paths: Iterable[Path], folder: Path, name: str) -> Iterator[tuple[int
         seen += len(part)
         path = folder / f"photos-{name}-{first:06d}.safetensors"
         if not path.exists():
-            tensors = _aligned(part, aligner)
+            tensors, names = _aligned(part, aligner)
             partial = path.with_suffix(".partial")
-            save_file(tensors, partial)
+            save_file(tensors, partial, metadata={"files": json.dumps(names)})
             partial.replace(path)
         faces += len(load_file(path)["images"])
         yield seen, faces
 
 
 @torch.inference_mode()
-def _aligned(paths: list[Path], aligner: Aligner) -> dict[str, torch.Tensor]:
+def _aligned(paths: list[Path], aligner: Aligner) -> tuple[dict[str, torch.Tensor], list[str]]:
     images, landmarks = [torch.zeros(0, 3, SIZE, SIZE)], [np.zeros((0, 478, 2))]
+    names = []
     for path in paths:
         try:
             cut = aligner.cuts(decode(path))[0]
@@ -81,10 +85,12 @@ def _aligned(paths: list[Path], aligner: Aligner) -> dict[str, torch.Tensor]:
         image = resize(pixels, SIZE).round().clamp(0, 255)
         images.append(image)
         landmarks.append(crop_landmarks(cut)[None])
-    return {
+        names.append(path.name)
+    tensors = {
         "images": torch.cat(images).to(torch.uint8).contiguous(),
         "landmarks": torch.from_numpy(np.concatenate(landmarks)).half(),
     }
+    return tensors, names
 
 
 def load_photos(folder: Path, weights: dict[str, float] | None = None) -> Photos:
@@ -109,6 +115,22 @@ def load_photos(folder: Path, weights: dict[str, float] | None = None) -> Photos
     ]
     images, landmarks = (torch.cat([p[k] for p in parts]) for k in ("images", "landmarks"))
     return Photos(images, landmarks, torch.cat(drawn))
+
+
+def photo_names(folder: Path) -> list[str]:
+    """File names of the photos that `load_photos` gives, in the same order.
+
+    Raises:
+        InputError: a file was kept without names.
+    """
+    names: list[str] = []
+    for path in sorted(folder.glob("photos-*.safetensors")):
+        with safe_open(path, framework="pt") as f:
+            kept = (f.metadata() or {}).get("files")
+        if kept is None:
+            raise InputError(f"{path} holds no file names: delete it and align its photos again")
+        names += json.loads(kept)
+    return names
 
 
 def mirror_order(landmarks: torch.Tensor) -> torch.Tensor:

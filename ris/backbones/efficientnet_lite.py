@@ -241,6 +241,11 @@ class EfficientNetLite(EfficientNetLiteTrunk):
         """Name and shape of every tensor that the constructor wants."""
         return _checkpoint_shapes([*self._trunk_convs(), self._head], self.config)
 
+    def head_tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight (1280, 320, 1, 1) and bias (1280,) of the head's convolution, folded."""
+        name = self._head.conv
+        return self._tensor(f"{name}.weight").detach(), self._tensor(f"{name}.bias").detach()
+
     def features(self, images: torch.Tensor, blocks: Iterable[int]) -> list[torch.Tensor]:
         """As the trunk's, and `self.blocks` stands for the head's (B, 1280, H/32, W/32)."""
         wanted = list(blocks)

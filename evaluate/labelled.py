@@ -1,0 +1,77 @@
+"""Labelled photos to train the attribute classifier on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from data.metadata import FILE_COLUMNS, read_table
+from evaluate.attributes import signs
+from ingest.training.photos import load_photos, photo_names
+from ris.errors import InputError
+
+
+class Labelled(NamedTuple):
+    """Aligned photos with what is known of them.
+
+    Attributes:
+        images: (N, 3, 128, 128) uint8.
+        labels: (N, A) int8: 1 has the attribute, -1 has it not, 0 unknown.
+        people: (N,) int64 identities.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    people: torch.Tensor
+
+    def rows(self, chosen: torch.Tensor) -> Labelled:
+        """Some of them, by number or by truth value."""
+        return Labelled(*(part[chosen] for part in self))
+
+
+def load_labelled(
+    folder: Path, table: Path, attributes: Sequence[str], identity: str = "identity"
+) -> Labelled:
+    """The photos that `ingest.training.photos.gather` kept, with their rows of a table.
+
+    Args:
+        folder: of the photos.
+        table: CSV or Parquet with a column of file names, one of identities and one an attribute.
+        attributes: columns, -1 and 1 (0 or empty: unknown), or 0 and 1.
+        identity: column of the people shown.
+
+    Raises:
+        InputError: a column or the row of a photo is missing, or a file name stands there twice.
+    """
+    rows = read_table(table)
+    wanted = [identity, *attributes]
+    if missing := [name for name in wanted if name not in rows.column_names]:
+        raise InputError(f"{table} has no column {', '.join(missing)}")
+    by_lower = {n.lower(): n for n in reversed(rows.column_names)}
+    files = next((by_lower[n] for n in FILE_COLUMNS if n in by_lower), rows.column_names[0])
+    places: dict[str, int] = {}
+    for i, file in enumerate(rows[files].to_pylist()):
+        name = str(file).rsplit("/", 1)[-1]
+        if places.setdefault(name, i) != i:
+            raise InputError(f"{table} has several rows for {name}")
+    photos = load_photos(folder)
+    names = photo_names(folder)
+    if unknown := [name for name in names if name not in places]:
+        raise InputError(f"{table} has no row for {unknown[0]} ({len(unknown)} such photos)")
+    chosen = rows.take([places[name] for name in names])
+    labels = np.stack([signs(chosen[a].to_pylist(), a) for a in attributes], 1)
+    _, people = np.unique(np.array(chosen[identity].to_pylist()), return_inverse=True)
+    return Labelled(photos.images, torch.from_numpy(labels), torch.from_numpy(people))
+
+
+def hold_out(data: Labelled, share: float, seed: int = 0) -> tuple[Labelled, Labelled]:
+    """Two parts without a person in common: to train on, and `share` of the people to choose
+    settings by."""
+    people = torch.unique(data.people)
+    order = torch.randperm(len(people), generator=torch.Generator().manual_seed(seed))
+    held = torch.isin(data.people, people[order[: round(share * len(people))]])
+    return data.rows(~held), data.rows(held)
