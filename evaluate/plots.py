@@ -1,0 +1,116 @@
+"""Figures of results, as files. Drawn with matplotlib's objects, which need no display."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.durable import disk_error, replacing
+from ris.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from evaluate.frechet import FrechetResult
+    from evaluate.submembership import SubmembershipResult
+
+SUFFIXES = (".png", ".svg")
+WIDTH, HEIGHT = 6.4, 4.0
+"""Inches of a figure, at 120 pixels an inch."""
+
+
+def check_plot(path: Path) -> None:
+    """Refuses a plot that could not be written, before anything is computed for it.
+
+    Raises:
+        InputError: another suffix, or matplotlib is not installed.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path}: a plot is written as .png or .svg")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as e:
+        raise InputError(
+            "plots need matplotlib, of the extra `eval`: pip install 'ris-faces[eval]'"
+        ) from e
+
+
+def write_plot(path: Path, draw: Callable[[Axes], None]) -> None:
+    """Writes one figure; folders are made.
+
+    Args:
+        path: .png or .svg.
+        draw: draws on the figure's axes.
+
+    Raises:
+        InputError: see `check_plot`.
+        StoreError: it cannot be written.
+    """
+    check_plot(path)
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=120, layout="constrained")
+    draw(figure.add_subplot())
+    kind = path.suffix.lower()[1:]
+    # no time of writing in the file: the same result gives the same file
+    stamp = {"Date": None} if kind == "svg" else {}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with rc_context({"svg.hashsalt": "ris"}), replacing(path) as temporary:
+            figure.savefig(temporary, format=kind, metadata=stamp)
+    except OSError as e:
+        raise disk_error(e, path) from e
+
+
+def submembership_plot(result: SubmembershipResult, path: Path) -> None:
+    """The share of common top channels over the number of groups, a line for each feature.
+
+    Dashed: groups of the same sizes drawn at random.
+    """
+
+    def draw(axes: Axes) -> None:
+        for feature, found in result.ratios.items():
+            counts = [r.clusters for r in found]
+            (line,) = axes.plot(counts, [r.ratio for r in found], marker="o", label=feature)
+            axes.plot(
+                counts, [r.random for r in found], "--", color=line.get_color(), linewidth=0.9
+            )
+        axes.plot([], [], "--", color="grey", linewidth=0.9, label="random groups")
+        axes.set_xscale("log")
+        counts = sorted({r.clusters for found in result.ratios.values() for r in found})
+        axes.set_xticks(counts, [str(c) for c in counts])
+        axes.minorticks_off()
+        axes.set_ylim(0, 1)
+        axes.set_xlabel("clusters of faces")
+        axes.set_ylabel(f"share of top {result.top} channels in common")
+        axes.legend()
+
+    write_plot(path, draw)
+
+
+def frechet_plot(results: Mapping[str, FrechetResult], path: Path) -> None:
+    """Distances over 1/n and the lines through them, which end at the extrapolated distance.
+
+    Args:
+        results: by the name in the legend; all with features of one extractor.
+        path: .png or .svg.
+    """
+
+    def draw(axes: Axes) -> None:
+        for name, result in results.items():
+            x = [1 / n for n in result.sizes]
+            points = axes.scatter(x, result.distances, s=14, label=name)
+            ends = [0.0, max(x)]
+            line = result.line
+            colour = points.get_facecolor()[0]
+            axes.plot(ends, [line.intercept + line.slope * e for e in ends], color=colour, lw=1)
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=min([0.0, *(r.line.intercept for r in results.values())]))
+        axes.set_xlabel("1 / pictures in a set")
+        axes.set_ylabel("Fréchet distance")
+        axes.set_title(next(iter(results.values())).extractor, fontsize=9)
+        axes.legend()
+
+    write_plot(path, draw)
