@@ -75,6 +75,7 @@ StoreOption = Annotated[
     typer.Option("--store", help="The store's folder (default: .ris here or above)."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+PlotOption = Annotated[Path | None, typer.Option(help="Figure to write (.png or .svg).")]
 CatalogOption = Annotated[
     Path | None, typer.Option("--catalog", help="A feature catalogue's file (default: shipped).")
 ]
@@ -150,6 +151,19 @@ def _build_missing(store: Store, features: Iterable[str]) -> None:
     if missing:
         print(f"ris: no index for {', '.join(missing)} yet, building it", file=sys.stderr)
         build_indices(store, missing)
+
+
+def _words(text: str) -> list[str]:
+    """``"a,b"`` -> its words."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    """``"2,5"`` -> its whole numbers."""
+    try:
+        return [int(word) for word in _words(text)]
+    except ValueError as e:
+        raise InputError(f"{option} takes whole numbers with commas, not {text!r}") from e
 
 
 def _shown(path: Path) -> str:
@@ -837,6 +851,78 @@ def eval_ams(
         _print_json(result.to_json())
     else:
         print(result.table("mean"), result.table("majority"), sep="\n\n")
+
+
+@eval_app.command("submembership")
+def eval_submembership(
+    features: Annotated[str, typer.Option(help="Which, with commas.")] = "eyes,nose,mouth,hair",
+    clusters: Annotated[str, typer.Option(help="Numbers of clusters.")] = "2,5,10,20,50,100",
+    top: Annotated[int, typer.Option(help="Channels taken of each cluster.")] = 100,
+    faces: Annotated[int, typer.Option(help="Faces read at most, 0 for all.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of the draw and of k-means.")] = 0,
+    plot: PlotOption = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Picture of the clusters' faces to write instead.")
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Cluster faces by their scores of a feature: how many top channels do clusters share?
+
+    Examples: ris eval submembership --plot ratios.svg;
+    ris eval submembership --features hair --clusters 5 --sheet hair.png
+    """
+    from evaluate import cluster_sheet, plots, submembership
+
+    names, counts = _words(features), _numbers(clusters, "--clusters")
+    opened = _open(store)
+    if sheet:
+        facts = cluster_sheet.make_sheet(opened, names, counts, sheet, faces=faces, seed=seed)
+        _print_json(facts) if as_json else print(f"{sheet}: {facts['title']}")
+        return
+    if plot:
+        plots.check_plot(plot)
+    with _progress("clustering", as_json) as progress:
+        result = submembership.evaluate_submembership(
+            opened,
+            features=names,
+            clusters=counts,
+            top=top,
+            faces=faces,
+            seed=seed,
+            progress=progress,
+        )
+    _print_json(result.to_json()) if as_json else print(result.table())
+    if plot:
+        plots.submembership_plot(result, plot)
+
+
+@eval_app.command("frechet")
+def eval_frechet(
+    first: Annotated[str, typer.Argument(help="Photos, a store's folder, or features (.npz).")],
+    second: Annotated[str, typer.Argument(help="What to compare them with, likewise.")],
+    sizes: Annotated[int, typer.Option(help="Numbers of pictures to compare at.")] = 10,
+    share: Annotated[float, typer.Option(help="The smallest, as a share of the sets.")] = 0.5,
+    seed: Annotated[int, typer.Option(help="Which pictures are in the smaller parts.")] = 0,
+    plot: PlotOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fréchet distance of two sets of pictures in a network's features, without the bias of size.
+
+    Example: ris eval frechet edited/ photos/ --plot frechet.svg
+    """
+    from evaluate import plots
+    from evaluate.frechet import evaluate_frechet
+
+    if plot:
+        plots.check_plot(plot)
+    with _progress("reading photos", as_json) as progress:
+        result = evaluate_frechet(
+            first, second, sizes=sizes, share=share, seed=seed, progress=progress
+        )
+    _print_json(result.to_json()) if as_json else print(result.table())
+    if plot:
+        plots.frechet_plot({f"{first} - {second}": result}, plot)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Are edited faces as much like generated ones as unedited faces are? RIS against EIS.
 
-    python -m benchmarks.sampled_store --n 5000 --store out/sampled5000/.ris
-    python -m benchmarks.frechet --store out/sampled5000/.ris --faces 1500 --out out/frechet
+    python -m benchmarks.sampled_store --n 2500 --store out/sampled2500/.ris
+    python -m benchmarks.frechet --store out/sampled2500/.ris --faces 800 --out out/frechet
 
 Sets of faces: a reference set of other seeds; the first faces of the store as they are; the same
-faces with hair, then with the mouth, of the faces that follow them in the store, by RIS and by
-EIS. Each set is compared with the reference set (`evaluate.frechet`). Pictures are the 128 px
-ones of the read-out (`ris.readout`), in bfloat16 where the processor has it, not full renders.
+faces with hair, then with the mouth, of faces of the store's second half, by RIS and by EIS. Each
+set is compared with the reference set (`evaluate.frechet`). Pictures are the 128 px ones of the
+read-out (`ris.readout`), in bfloat16 where the processor has it, not full renders.
 Features are kept in --out, one file a set, and not computed again.
 """
 
@@ -67,6 +67,7 @@ def sets_of_faces(
     """The sets by name, as style coefficients."""
     settings = store.settings
     average = average_scores(session, store)
+    half = store.manifest().rows // 2
     methods = {"RIS": TransferOptions(), "EIS": TransferOptions(average=average)}
 
     def sampled(start: int) -> Iterator[torch.Tensor]:
@@ -80,7 +81,7 @@ def sets_of_faces(
     def edited(editor: Editor, feature: str) -> Styles:
         def styles(start: int) -> Iterator[torch.Tensor]:
             sources = islice(subjects(store, start), faces - start)
-            pairs = zip(sources, subjects(store, faces + start), strict=False)
+            pairs = zip(sources, subjects(store, half + start), strict=False)
             return (editor.transfer(a, b, {feature: 1.0}, [alpha])[0] for a, b in pairs)
 
         return styles
@@ -98,8 +99,8 @@ def features_of(
 ) -> Features:
     """A set's features, from the file where they are there already."""
     rows = np.empty((0, network.dim), np.float32)
-    if path.exists():
-        rows = Features.load(path).rows[:faces]
+    if path.exists() and (kept := Features.load(path)).extractor == network.name:
+        rows = kept.rows[:faces]
     coming = styles(len(rows)) if len(rows) < faces else iter(())
     unsaved = 0
     while chunk := list(islice(coming, CHUNK)):
@@ -127,7 +128,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     add = parser.add_argument
     add("--store", type=Path, required=True, help="of sampled faces, twice --faces at least")
-    add("--faces", type=int, default=1500, help="in every set")
+    add("--faces", type=int, default=800, help="in every set")
     add("--features", nargs="+", default=list(FEATURES))
     add("--alpha", type=float, default=ALPHA)
     add("--seed", type=int, default=0, help="draws the parts")
@@ -153,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         return inverter.readout(sigma).float().clamp(-1, 1)
 
     # what a set's file depends on is in its folder's name
-    made = f"alpha{args.alpha:g}-{args.faces}-{session.generator.fingerprint}"
+    made = f"alpha{args.alpha:g}-{store.manifest().state[:12]}"
     folder = args.out / made
     folder.mkdir(parents=True, exist_ok=True)
     sets = {}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +29,8 @@ from ris.errors import ImageError, InputError
 from ris.kmeans import nearest, spherical_kmeans
 
 TILE = 160
+COLUMNS = 8
+FORMATS = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def find_clusters(
     feature: str,
     *,
     clusters: int = 5,
-    columns: int = 8,
+    columns: int = COLUMNS,
     faces: int = FACES,
     seed: int = 0,
 ) -> list[Cluster]:
@@ -81,6 +85,49 @@ def find_clusters(
             best = members[own.argsort(descending=True, stable=True)[:columns]]
             found.append(Cluster(len(members), rows.numbers[best.numpy()].tolist()))
     return sorted(found, key=lambda c: -c.size)
+
+
+def make_sheet(
+    store: Store,
+    features: Sequence[str],
+    clusters: Sequence[int],
+    out: Path,
+    *,
+    columns: int = COLUMNS,
+    faces: int = FACES,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Clusters a store's faces by one feature and draws those nearest to each centre.
+
+    Args:
+        store: the collection.
+        features: exactly one.
+        clusters: exactly one number of them.
+        out: .png or .jpg.
+        columns: faces of each cluster.
+        faces: faces read at most.
+        seed: of the draw and of k-means.
+
+    Returns:
+        what it shows, ready for JSON.
+
+    Raises:
+        InputError: see `find_clusters`, or several features, numbers or another suffix.
+    """
+    if len(features) != 1 or len(clusters) != 1:
+        raise InputError(
+            "a sheet shows one feature and one number of clusters: --features hair --clusters 5"
+        )
+    if out.suffix.lower() not in FORMATS:
+        raise InputError(f"{out}: a picture is written as .png or .jpg")
+    (feature,), (count,) = features, clusters
+    found = find_clusters(store, feature, clusters=count, columns=columns, faces=faces, seed=seed)
+    drawn = draw_sheet(store, feature, found, out)
+    title = f"{len(found)} clusters of faces by {feature}"
+    if drawn:
+        title += f"; {drawn} photos are gone, those faces are drawn from their codes"
+    sizes = [cluster.size for cluster in found]
+    return {"file": out, "feature": feature, "sizes": sizes, "from_codes": drawn, "title": title}
 
 
 def draw_sheet(store: Store, feature: str, clusters: list[Cluster], out: Path) -> int:

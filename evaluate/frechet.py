@@ -192,7 +192,6 @@ def evaluate_frechet(
             progress(done, total)
 
     moments = [
-        part_moments(source, sizes=sizes, share=share, seed=seed, progress=count)
-        for source in pair
+        part_moments(source, sizes=sizes, share=share, seed=seed, progress=count) for source in pair
     ]
     return compare(*pair, (moments[0], moments[1]))

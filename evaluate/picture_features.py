@@ -80,21 +80,32 @@ class PooledHead:
 
 
 class FeatureSource(Protocol):
-    """A set of pictures as feature vectors.
+    """A set of pictures as feature vectors."""
 
-    Attributes:
-        name: for tables.
-        extractor: name of what makes the vectors.
-        dim: their length D.
-        total: pictures in the set, those that turn out unreadable among them.
-        unread: pictures that could not be read so far.
-    """
+    @property
+    def name(self) -> str:
+        """For tables."""
+        ...
 
-    name: str
-    extractor: str
-    dim: int
-    total: int
-    unread: int
+    @property
+    def extractor(self) -> str:
+        """Name of what makes the vectors."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Their length D."""
+        ...
+
+    @property
+    def total(self) -> int:
+        """Pictures in the set, those that turn out unreadable among them."""
+        ...
+
+    @property
+    def unread(self) -> int:
+        """Pictures that could not be read in the last pass."""
+        ...
 
     def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(B,) numbers within the set and their (B, D) features, again and again the same."""

@@ -10,14 +10,15 @@ from data.durable import disk_error, replacing
 from ris.errors import InputError
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from evaluate.frechet import FrechetResult
     from evaluate.submembership import SubmembershipResult
 
 SUFFIXES = (".png", ".svg")
 WIDTH, HEIGHT = 6.4, 4.0
-"""Inches of a figure, at 120 pixels an inch."""
+"""Inches of a figure."""
+DPI = 120
 
 
 def check_plot(path: Path) -> None:
@@ -36,12 +37,13 @@ def check_plot(path: Path) -> None:
         ) from e
 
 
-def write_plot(path: Path, draw: Callable[[Axes], None]) -> None:
+def write_plot(path: Path, draw: Callable[[Figure], None], width: float = WIDTH) -> None:
     """Writes one figure; folders are made.
 
     Args:
         path: .png or .svg.
-        draw: draws on the figure's axes.
+        draw: draws on the figure.
+        width: inches.
 
     Raises:
         InputError: see `check_plot`.
@@ -51,8 +53,8 @@ def write_plot(path: Path, draw: Callable[[Axes], None]) -> None:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=120, layout="constrained")
-    draw(figure.add_subplot())
+    figure = Figure(figsize=(width, HEIGHT), dpi=DPI, layout="constrained")
+    draw(figure)
     kind = path.suffix.lower()[1:]
     # no time of writing in the file: the same result gives the same file
     stamp = {"Date": None} if kind == "svg" else {}
@@ -65,29 +67,34 @@ def write_plot(path: Path, draw: Callable[[Axes], None]) -> None:
 
 
 def submembership_plot(result: SubmembershipResult, path: Path) -> None:
-    """The share of common top channels over the number of groups, a line for each feature.
+    """Shares of common top channels over the number of clusters, a line for each feature.
 
-    Dashed: groups of the same sizes drawn at random.
+    Left what two clusters share, right what all do; dashed: groups of the same sizes at random.
     """
 
-    def draw(axes: Axes) -> None:
+    def draw(figure: Figure) -> None:
+        left, right = figure.subplots(1, 2, sharey=True)
         for feature, found in result.ratios.items():
             counts = [r.clusters for r in found]
-            (line,) = axes.plot(counts, [r.ratio for r in found], marker="o", label=feature)
-            axes.plot(
-                counts, [r.random for r in found], "--", color=line.get_color(), linewidth=0.9
-            )
-        axes.plot([], [], "--", color="grey", linewidth=0.9, label="random groups")
-        axes.set_xscale("log")
+            for axes, own, random in (
+                (left, [r.ratio for r in found], [r.random for r in found]),
+                (right, [r.common for r in found], [r.random_common for r in found]),
+            ):
+                (line,) = axes.plot(counts, own, marker="o", markersize=4, label=feature)
+                axes.plot(counts, random, "--", color=line.get_color(), linewidth=0.9)
         counts = sorted({r.clusters for found in result.ratios.values() for r in found})
-        axes.set_xticks(counts, [str(c) for c in counts])
-        axes.minorticks_off()
-        axes.set_ylim(0, 1)
-        axes.set_xlabel("clusters of faces")
-        axes.set_ylabel(f"share of top {result.top} channels in common")
-        axes.legend()
+        for axes, title in ((left, "two clusters, mean over pairs"), (right, "all clusters")):
+            axes.set_xscale("log")
+            axes.set_xticks(counts, [str(c) for c in counts])
+            axes.minorticks_off()
+            axes.set_ylim(0, 1)
+            axes.set_xlabel("clusters of faces")
+            axes.set_title(title, fontsize=10)
+        left.set_ylabel(f"share of top {result.top} channels in common")
+        left.plot([], [], "--", color="grey", linewidth=0.9, label="random groups")
+        left.legend(fontsize=8)
 
-    write_plot(path, draw)
+    write_plot(path, draw, 1.4 * WIDTH)
 
 
 def frechet_plot(results: Mapping[str, FrechetResult], path: Path) -> None:
@@ -98,7 +105,8 @@ def frechet_plot(results: Mapping[str, FrechetResult], path: Path) -> None:
         path: .png or .svg.
     """
 
-    def draw(axes: Axes) -> None:
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
         for name, result in results.items():
             x = [1 / n for n in result.sizes]
             points = axes.scatter(x, result.distances, s=14, label=name)

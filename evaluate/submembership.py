@@ -3,11 +3,13 @@
 For a feature k the faces are clustered by their rows M_k of contribution scores (Eq. 1), by
 spherical k-means: rows are faces, columns the channels that k's mask may use (Eq. 5). A
 cluster's centre is the mean of its faces' unit rows, brought to unit length; its `top` highest
-channels are the cluster's. The *intersection ratio* of K clusters is the mean over all pairs of
-clusters of the share of these channels that both have.
+channels are the cluster's. Two ratios say what clusters share of these: the *intersection ratio*
+of K clusters is the mean over all pairs of clusters of what both have, the *common ratio* what
+all K have. The second falls as K grows wherever clusters differ at all; the first need not, since
+with K = 2 the only pair is the one that k-means found to be furthest apart.
 
-Small groups differ by chance too. So every ratio stands beside that of `random` groups: the same
-faces dealt at random into groups of the same sizes.
+Small groups differ by chance too. So both stand beside those of random groups: the same faces
+dealt at random into groups of the same sizes.
 
 The pose has no scores of its own (its mask is what hair leaves of the early layers, Eq. 5), so
 there is nothing of it to cluster.
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -28,14 +31,14 @@ from data.store import Store
 from ris.errors import InputError
 from ris.kmeans import nearest, spherical_kmeans
 from ris.masks import POSE, class_row, eligible_channels, features_of
-from ris.submembership import group_means, intersection_ratio, top_channels
+from ris.submembership import common_ratio, group_means, intersection_ratio, top_channels
 
 FEATURES = ("eyes", "nose", "mouth", "hair")
 CLUSTERS = (2, 5, 10, 20, 50, 100)
 TOP = 100
 FACES = 10_000
 """Faces that are read at most, unless told otherwise. Their scores for one feature stay in memory
-as float16, and seeding takes as much again in float32: up to 0.4 GB at 6,144 channels."""
+as float16, and seeding takes as much again in float32: up to 0.4 GB for the 6,272 of hair."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,18 @@ class Ratio:
 
     Attributes:
         clusters: K.
-        ratio: intersection ratio in [0, 1].
-        random: that of groups of the same sizes drawn at random.
+        ratio: intersection ratio of pairs of clusters, in [0, 1].
+        common: common ratio of all clusters, in [0, 1].
+        random: intersection ratio of groups of the same sizes drawn at random.
+        random_common: their common ratio.
         smallest: faces of the smallest cluster.
     """
 
     clusters: int
     ratio: float
+    common: float
     random: float
+    random_common: float
     smallest: int
 
 
@@ -83,15 +90,26 @@ class SubmembershipResult:
         }
 
     def table(self) -> str:
-        """A Markdown table: a row for each feature; in brackets the ratio of random groups."""
-        counts = [r.clusters for r in next(iter(self.ratios.values()))]
+        """Two Markdown tables, a row for each feature; in brackets the ratios of random groups."""
+        titles = {
+            "two clusters": [(r.clusters, r.ratio, r.random) for r in self._all()],
+            "all clusters": [(r.clusters, r.common, r.random_common) for r in self._all()],
+        }
+        return "\n\n".join(self._one_table(*entry) for entry in titles.items())
+
+    def _all(self) -> list[Ratio]:
+        return [r for found in self.ratios.values() for r in found]
+
+    def _one_table(self, who: str, values: list[tuple[int, float, float]]) -> str:
+        counts = sorted({count for count, _, _ in values})
         lines = [["feature", "faces", *(f"K = {c}" for c in counts)], ["---"] * (2 + len(counts))]
-        for feature, found in self.ratios.items():
-            cells = [f"{r.ratio:.3f} ({r.random:.3f})" for r in found]
+        rest = iter(values)
+        for feature in self.ratios:
+            cells = [f"{own:.3f} ({random:.3f})" for _, own, random in islice(rest, len(counts))]
             lines.append([feature, str(self.faces[feature]), *cells])
         title = (
-            f"share of the top {self.top} channels that two of K clusters have in common, and in "
-            "brackets of K random groups of the same sizes"
+            f"share of the top {self.top} channels that {who} have in common; in brackets random "
+            "groups of the same sizes"
         )
         return "\n".join([title, "", *("| " + " | ".join(line) + " |" for line in lines)])
 
@@ -156,18 +174,24 @@ def ratio_of(rows: torch.Tensor, clusters: int, top: int, seed: int) -> Ratio:
     """Clusters score rows (N, C) and measures what the clusters have in common.
 
     Raises:
-        ValueError: fewer rows than clusters, fewer channels than `top`, or fewer than 2 clusters.
+        ValueError: fewer rows than clusters, or fewer channels than `top`.
+        InputError: the rows do not make two groups.
     """
     centres = spherical_kmeans(rows, clusters, seed=seed)
     labels = nearest(rows, centres)
+    sizes = torch.bincount(labels, minlength=clusters)
+    used = sizes > 0  # where rows repeat, a cluster may stay empty
+    if int(used.sum()) < 2:
+        raise InputError("all faces have the same scores: they make one group, not several")
     deal = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     random = group_means(rows, labels[deal], clusters)
-    sizes = torch.bincount(labels, minlength=clusters)
-    used = sizes > 0
+    own, dealt = (top_channels(group[used], top) for group in (centres, random))
     return Ratio(
         clusters,
-        intersection_ratio(top_channels(centres, top)),
-        intersection_ratio(top_channels(random[used], top)),
+        intersection_ratio(own),
+        common_ratio(own),
+        intersection_ratio(dealt),
+        common_ratio(dealt),
         int(sizes.min()),
     )
 

@@ -34,13 +34,29 @@ def intersection_ratio(tops: torch.Tensor) -> float:
         ValueError: fewer than two groups.
     """
     groups, count = tops.shape
-    if groups < 2:
-        raise ValueError(f"an intersection takes two groups at least, not {groups}")
-    member = torch.zeros(groups, int(tops.max()) + 1)
-    member.scatter_(1, tops, 1.0)
+    member = _member(tops)
     shared = (member @ member.T).double()  # [K, K], exact: whole numbers up to `count`
     pairs = groups * (groups - 1)
     return float((shared.sum() - shared.diagonal().sum()) / (pairs * count))
+
+
+def common_ratio(tops: torch.Tensor) -> float:
+    """Share of their top channels that *all* groups have in common, in [0, 1].
+
+    Args:
+        tops: as `intersection_ratio`'s.
+
+    Raises:
+        ValueError: fewer than two groups.
+    """
+    return float(_member(tops).bool().all(0).sum()) / tops.shape[1]
+
+
+def _member(tops: torch.Tensor) -> torch.Tensor:
+    """(K, C) float32: 1 where a channel is among a group's."""
+    if len(tops) < 2:
+        raise ValueError(f"an intersection takes two groups at least, not {len(tops)}")
+    return torch.zeros(len(tops), int(tops.max()) + 1).scatter_(1, tops, 1.0)
 
 
 def group_means(
