@@ -862,15 +862,14 @@ def eval_submembership(
     seed: Annotated[int, typer.Option(help="Of the draw and of k-means.")] = 0,
     plot: PlotOption = None,
     sheet: Annotated[
-        Path | None, typer.Option(help="Picture of the clusters' faces to write instead.")
+        Path | None, typer.Option(help="Instead, a picture of the faces of one feature's clusters.")
     ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Cluster faces by their scores of a feature: how many top channels do clusters share?
 
-    Examples: ris eval submembership --plot ratios.svg;
-    ris eval submembership --features hair --clusters 5 --sheet hair.png
+    Example: ris eval submembership --features hair,mouth --plot ratios.svg
     """
     from evaluate import cluster_sheet, plots, submembership
 

@@ -158,7 +158,10 @@ def _tiles(store: Store, wanted: np.ndarray) -> tuple[dict[int, Image.Image], in
     start = drawn = 0
     for batch in store.batches(["path", "aligned", "quad", "sigma"]):
         inside = wanted[(wanted >= start) & (wanted < start + len(batch))]
-        part = batch.take(pa.array(inside - start))
+        start += len(batch)
+        if not len(inside):
+            continue
+        part = batch.take(pa.array(inside - start + len(batch)))
         sigma = torch.from_numpy(shards.vectors(part, "sigma").copy())
         for i, row in enumerate(part.select(["path", "aligned", "quad"]).to_pylist()):
             known = row["quad"] is not None and not row["aligned"]
@@ -170,5 +173,4 @@ def _tiles(store: Store, wanted: np.ndarray) -> tuple[dict[int, Image.Image], in
                 tile = pictures(render(session.generator, sigma[i : i + 1]), TILE)[0]
                 drawn += 1
             tiles[int(inside[i])] = tile
-        start += len(batch)
     return tiles, drawn

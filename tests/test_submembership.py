@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -17,6 +18,7 @@ from evaluate.submembership import (
     feature_rows,
     ratio_of,
 )
+from ingest.collection import ingest_collection
 from ris.errors import InputError
 from ris.masks import eligible_channels
 from ris.submembership import common_ratio, group_means, intersection_ratio, top_channels
@@ -123,20 +125,21 @@ def test_clusters_and_their_nearest_faces(filled):
     assert only.faces == np.argsort(-(unit @ unit.mean(0)), kind="stable").tolist()
 
 
-def test_a_sheet_of_photos_and_of_codes(filled, tmp_path):
-    clusters = find_clusters(filled, "mouth", clusters=2, columns=3)
-    assert draw_sheet(filled, "mouth", clusters, tmp_path / "photos.png") == 0
-    import shutil
-
-    from data.store import Store
-
-    shutil.copytree(filled.folder, tmp_path / "moved" / ".ris")
-    alone = Store.open(tmp_path / "moved" / ".ris")
+def test_a_sheet_of_photos_and_of_codes(faces, session, tmp_path):
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for i in range(100, 106):
+        shutil.copy(faces / f"seed{i:06d}.jpg", folder)
+    shutil.copy(faces / "latents.parquet", folder)
+    store = ingest_collection(str(folder), tmp_path / ".ris", session).store
+    clusters = find_clusters(store, "mouth", clusters=2, columns=2)
+    assert draw_sheet(store, "mouth", clusters, tmp_path / "photos.png") == 0
+    shutil.rmtree(folder)
     shown = sum(len(c.faces) for c in clusters)
-    assert draw_sheet(alone, "mouth", clusters, tmp_path / "codes.png") == shown
+    assert draw_sheet(store, "mouth", clusters, tmp_path / "codes.png") == shown
     with Image.open(tmp_path / "photos.png") as a, Image.open(tmp_path / "codes.png") as b:
         assert a.size == b.size
-        # the same faces: the photos are renders of the codes, but for JPEG and size
+        # the same faces: the photos were renders of the codes, but for JPEG and size
         assert np.abs(np.asarray(a, float) - np.asarray(b, float)).mean() < 4
 
 
