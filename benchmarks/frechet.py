@@ -1,7 +1,7 @@
 """Are edited faces as much like generated ones as unedited faces are? RIS against EIS.
 
     python -m benchmarks.sampled_store --n 2500 --store out/sampled2500/.ris
-    python -m benchmarks.frechet --store out/sampled2500/.ris --faces 800 --out out/frechet
+    python -m benchmarks.frechet --store out/sampled2500/.ris --faces 1250 --out out/frechet
 
 Sets of faces: a reference set of other seeds; the first faces of the store as they are; the same
 faces with hair, then with the mouth, of faces of the store's second half, by RIS and by EIS. Each
@@ -128,7 +128,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     add = parser.add_argument
     add("--store", type=Path, required=True, help="of sampled faces, twice --faces at least")
-    add("--faces", type=int, default=800, help="in every set")
+    add("--faces", type=int, default=1250, help="in every set")
     add("--features", nargs="+", default=list(FEATURES))
     add("--alpha", type=float, default=ALPHA)
     add("--seed", type=int, default=0, help="draws the parts")

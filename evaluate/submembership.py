@@ -38,7 +38,7 @@ CLUSTERS = (2, 5, 10, 20, 50, 100)
 TOP = 100
 FACES = 10_000
 """Faces that are read at most, unless told otherwise. Their scores for one feature stay in memory
-as float16, and seeding takes as much again in float32: up to 0.4 GB for the 6,272 of hair."""
+as float16, and seeding k-means takes copies in float32: 0.6 GB for the 6,272 channels of hair."""
 
 
 @dataclass(frozen=True)
