@@ -21,7 +21,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[$(FAISS),dev]'
+		--constraint constraints.txt --editable '.[$(FAISS),eval,dev]'
 	touch $(STAMP)
 
 demo: setup

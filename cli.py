@@ -76,6 +76,7 @@ StoreOption = Annotated[
     typer.Option("--store", help="The store's folder (default: .ris here or above)."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+PlotOption = Annotated[Path | None, typer.Option(help="Figure to write (.png or .svg).")]
 CatalogOption = Annotated[
     Path | None, typer.Option("--catalog", help="A feature catalogue's file (default: shipped).")
 ]
@@ -151,6 +152,19 @@ def _build_missing(store: Store, features: Iterable[str]) -> None:
     if missing:
         print(f"ris: no index for {', '.join(missing)} yet, building it", file=sys.stderr)
         build_indices(store, missing)
+
+
+def _words(text: str) -> list[str]:
+    """``"a,b"`` -> its words."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    """``"2,5"`` -> its whole numbers."""
+    try:
+        return [int(word) for word in _words(text)]
+    except ValueError as e:
+        raise InputError(f"{option} takes whole numbers with commas, not {text!r}") from e
 
 
 def _shown(path: Path) -> str:
@@ -779,7 +793,6 @@ RivalsOption = Annotated[
 ]
 NormOption = Annotated[Norm, typer.Option(help="Normalisation of sigma.")]
 SeedOption = Annotated[int, typer.Option(help="Which faces are queries.")]
-PlotOption = Annotated[Path | None, typer.Option(help="Draw a figure here (.png, .svg).")]
 
 
 @eval_app.command("trsi")
@@ -798,12 +811,13 @@ def eval_trsi(
 
     Example: ris eval trsi --k 5 --identity identity --plot trsi.png
     """
-    from evaluate.plots import check_figure, draw_trsi
+    from evaluate.plots import check_plot, trsi_plot
     from evaluate.retrieval import rank_store, row_ids
     from evaluate.rivals import compared
     from evaluate.trsi import identities, trsi
 
-    check_figure(plot)
+    if plot:
+        check_plot(plot)
     opened = _open(store)
     people = identities(opened, row_ids(opened), identity)
     with _progress("ranking", as_json) as progress:
@@ -811,7 +825,7 @@ def eval_trsi(
         found = rank_store(opened, ways, k=k, queries=queries, seed=seed, progress=progress)
     result = trsi(found, people)
     if plot:
-        draw_trsi(result, plot)
+        trsi_plot(result, plot)
     if as_json:
         _print_json(result.to_json())
     else:
@@ -838,12 +852,13 @@ def eval_ams(
     """
     from evaluate.ams import LABELS, ams
     from evaluate.attributes import read_labels
-    from evaluate.plots import check_figure, draw_ams
+    from evaluate.plots import ams_plot, check_plot
     from evaluate.predictions import predicted_labels
     from evaluate.retrieval import rank_store, row_ids
     from evaluate.rivals import compared
 
-    check_figure(plot)
+    if plot:
+        check_plot(plot)
     opened = _open(store)
     with _progress("reading labels", as_json) as progress:
         if labels is Labels.predicted:
@@ -855,7 +870,7 @@ def eval_ams(
         found = rank_store(opened, ways, k=k, queries=queries, seed=seed, progress=progress)
     result = ams(found, known)
     if plot:
-        draw_ams(result, plot)
+        ams_plot(result, plot)
     if as_json:
         _print_json(result.to_json())
     else:
@@ -907,6 +922,77 @@ def eval_attributes(store: StoreOption = None, as_json: JsonOption = False) -> N
         _print_json(report.to_json())
     else:
         print(report.table())
+
+
+@eval_app.command("submembership")
+def eval_submembership(
+    features: Annotated[str, typer.Option(help="Which, with commas.")] = "eyes,nose,mouth,hair",
+    clusters: Annotated[str, typer.Option(help="Numbers of clusters.")] = "2,5,10,20,50,100",
+    top: Annotated[int, typer.Option(help="Channels taken of each cluster.")] = 100,
+    faces: Annotated[int, typer.Option(help="Faces read at most, 0 for all.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of the draw and of k-means.")] = 0,
+    plot: PlotOption = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Instead, a picture of the faces of one feature's clusters.")
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Cluster faces by their scores of a feature: how many top channels do clusters share?
+
+    Example: ris eval submembership --features hair,mouth --plot ratios.svg
+    """
+    from evaluate import cluster_sheet, plots, submembership
+
+    names, counts = _words(features), _numbers(clusters, "--clusters")
+    opened = _open(store)
+    if sheet:
+        facts = cluster_sheet.make_sheet(opened, names, counts, sheet, faces=faces, seed=seed)
+        _print_json(facts) if as_json else print(f"{sheet}: {facts['title']}")
+        return
+    if plot:
+        plots.check_plot(plot)
+    with _progress("clustering", as_json) as progress:
+        result = submembership.evaluate_submembership(
+            opened,
+            features=names,
+            clusters=counts,
+            top=top,
+            faces=faces,
+            seed=seed,
+            progress=progress,
+        )
+    _print_json(result.to_json()) if as_json else print(result.table())
+    if plot:
+        plots.submembership_plot(result, plot)
+
+
+@eval_app.command("frechet")
+def eval_frechet(
+    first: Annotated[str, typer.Argument(help="Photos, a store's folder, or features (.npz).")],
+    second: Annotated[str, typer.Argument(help="What to compare them with, likewise.")],
+    sizes: Annotated[int, typer.Option(help="Numbers of pictures to compare at.")] = 10,
+    share: Annotated[float, typer.Option(help="The smallest, as a share of the sets.")] = 0.5,
+    seed: Annotated[int, typer.Option(help="Which pictures are in the smaller parts.")] = 0,
+    plot: PlotOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fréchet distance of two sets of pictures in a network's features, without the bias of size.
+
+    Example: ris eval frechet edited/ photos/ --plot frechet.svg
+    """
+    from evaluate import plots
+    from evaluate.frechet import evaluate_frechet
+
+    if plot:
+        plots.check_plot(plot)
+    with _progress("reading photos", as_json) as progress:
+        result = evaluate_frechet(
+            first, second, sizes=sizes, share=share, seed=seed, progress=progress
+        )
+    _print_json(result.to_json()) if as_json else print(result.table())
+    if plot:
+        plots.frechet_plot({f"{first} - {second}": result}, plot)
 
 
 if __name__ == "__main__":

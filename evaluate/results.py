@@ -20,7 +20,7 @@ from data.store import Store
 from evaluate.ablation import AblationResult, variants
 from evaluate.ams import LABELS, ams
 from evaluate.attributes import read_labels
-from evaluate.plots import draw_ams, draw_trsi
+from evaluate.plots import ams_plot, trsi_plot
 from evaluate.retrieval import rank_store, row_ids
 from evaluate.rivals import compared
 from evaluate.trsi import identities, trsi
@@ -49,8 +49,8 @@ def tables(
     people, labels = identities(store, ids, identity), read_labels(store, ids, LABELS)
     found = rank_store(store, compared(DEFAULT_NORM, rivals=True), k=k, queries=queries)
     overlap, matches = trsi(found, people), ams(found, labels)
-    draw_trsi(overlap, images / "trsi.svg")
-    draw_ams(matches, images / "ams.svg")
+    trsi_plot(overlap, images / "trsi.svg")
+    ams_plot(matches, images / "ams.svg")
     yield "trsi", overlap.table()
     yield "ams", matches.table("mean")
     yield "ams-majority", matches.table("majority")
