@@ -21,6 +21,7 @@ from evaluate.ablation import AblationResult, variants
 from evaluate.ams import LABELS, ams
 from evaluate.attributes import read_labels
 from evaluate.plots import ams_plot, trsi_plot
+from evaluate.predictions import predicted_labels
 from evaluate.retrieval import rank_store, row_ids
 from evaluate.rivals import compared
 from evaluate.trsi import identities, trsi
@@ -54,6 +55,8 @@ def tables(
     yield "trsi", overlap.table()
     yield "ams", matches.table("mean")
     yield "ams-majority", matches.table("majority")
+    seen = predicted_labels(store, store.manifest(), LABELS)
+    yield "ams-predicted", ams(found, seen).table("mean")
     found = rank_store(store, variants, k=k, queries=queries)
     yield "ablation", AblationResult(trsi(found, people), ams(found, labels)).table()
 
