@@ -6,13 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint docs clean help
+.PHONY: setup demo test lint docs results clean help
 
 help:
 	@echo "make demo   set up, then search sampled faces and a real photo, with pictures"
 	@echo "make test   set up, then run the tests"
 	@echo "make lint   set up, then run ruff and mypy"
 	@echo "make docs   write docs/cli.md from the commands' help"
+	@echo "make results  recompute docs/results.md from a labelled store: STORE=out/celeba/.ris"
 	@echo "make setup  make .venv with the ris command in it"
 
 setup: $(STAMP)
@@ -20,7 +21,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[$(FAISS),dev]'
+		--constraint constraints.txt --editable '.[$(FAISS),eval,dev]'
 	touch $(STAMP)
 
 demo: setup
@@ -36,6 +37,11 @@ lint: setup
 
 docs: setup
 	$(BIN)/python -m typer cli.py utils docs --name ris --output docs/cli.md
+
+STORE ?= out/celeba/.ris
+IDENTITY ?= identity
+results: setup
+	$(BIN)/python -m evaluate.results --store $(STORE) --identity $(IDENTITY)
 
 clean:
 	rm -rf $(VENV) out build *.egg-info

@@ -37,26 +37,27 @@ app.add_typer(eval_app, name="eval", no_args_is_help=True)
 
 
 class Mask(str, Enum):
-    """How channels are selected: the paper's soft q, or q > 0.8."""
+    """How channels are selected: the paper's soft q, q > 0.8, or M > rho."""
 
     soft = "soft"
     hard = "hard"
-
-
-class TransferMask(str, Enum):
-    """Which channels an edit moves."""
-
     score = "score"
-    soft = "soft"
-    hard = "hard"
 
 
 class Norm(str, Enum):
     """How sigma is normalised over the collection."""
 
+    blend = "blend"
     layer = "layer"
     channel = "channel"
     none = "none"
+
+
+class Labels(str, Enum):
+    """Where attributes come from."""
+
+    truth = "truth"
+    predicted = "predicted"
 
 
 class Kind(str, Enum):
@@ -75,6 +76,7 @@ StoreOption = Annotated[
     typer.Option("--store", help="The store's folder (default: .ris here or above)."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+PlotOption = Annotated[Path | None, typer.Option(help="Figure to write (.png or .svg).")]
 CatalogOption = Annotated[
     Path | None, typer.Option("--catalog", help="A feature catalogue's file (default: shipped).")
 ]
@@ -150,6 +152,19 @@ def _build_missing(store: Store, features: Iterable[str]) -> None:
     if missing:
         print(f"ris: no index for {', '.join(missing)} yet, building it", file=sys.stderr)
         build_indices(store, missing)
+
+
+def _words(text: str) -> list[str]:
+    """``"a,b"`` -> its words."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    """``"2,5"`` -> its whole numbers."""
+    try:
+        return [int(word) for word in _words(text)]
+    except ValueError as e:
+        raise InputError(f"{option} takes whole numbers with commas, not {text!r}") from e
 
 
 def _shown(path: Path) -> str:
@@ -374,10 +389,10 @@ def index(
     feature: Annotated[list[str] | None, typer.Option(help="Feature; may be repeated.")] = None,
     every: Annotated[bool, typer.Option("--all", help="eyes, nose, mouth, hair and pose.")] = False,
     kind: Annotated[Kind, typer.Option(help="Index kind.")] = Kind.auto,
-    mask: Annotated[Mask, typer.Option(help="Soft q (Eq. 4) or q > 0.8.")] = Mask.soft,
-    tau: Annotated[float, typer.Option(help="Softmax temperature (Eq. 4).")] = 0.1,
+    mask: Annotated[Mask, typer.Option(help="Soft q (Eq. 4), q > 0.8, or M > 0.4.")] = Mask.soft,
+    tau: Annotated[float, typer.Option(help="Softmax temperature (Eq. 4).")] = 0.07,
     to_image: Annotated[bool, typer.Option(help="Use to-image channels too.")] = False,
-    norm: Annotated[Norm, typer.Option(help="Normalisation of sigma.")] = Norm.layer,
+    norm: Annotated[Norm, typer.Option(help="Normalisation of sigma.")] = Norm.blend,
     memory: Annotated[str, typer.Option(help="Memory that a search may hold.")] = "4GB",
     store: StoreOption = None,
     as_json: JsonOption = False,
@@ -531,10 +546,8 @@ def transfer(
         TransferRule, typer.Option(help="Eq. 6, or rescaled to the source's length.")
     ] = TransferRule.paper,
     method: Annotated[Method, typer.Option(help="The pair's masks, or averaged.")] = Method.ris,
-    mask: Annotated[
-        TransferMask, typer.Option(help="M > rho, soft q (Eq. 4), or q > 0.8.")
-    ] = TransferMask.score,
-    tau: Annotated[float, typer.Option(help="Softmax temperature (Eq. 4).")] = 0.1,
+    mask: Annotated[Mask, typer.Option(help="M > rho, soft q (Eq. 4), or q > 0.8.")] = Mask.score,
+    tau: Annotated[float, typer.Option(help="Softmax temperature (Eq. 4).")] = 0.07,
     rho: Annotated[
         float | None, typer.Option(help="Least score M of a channel (0.4; EIS 0.2).")
     ] = None,
@@ -770,32 +783,49 @@ def export(
 # -- evaluation -------------------------------------------------------------------------------
 
 
+QueriesOption = Annotated[int, typer.Option(help="Number of query faces, 0 for all.")]
+IdentityOption = Annotated[
+    str | None, typer.Option(help="Metadata column with identities (default: all differ).")
+]
+RivalsOption = Annotated[
+    bool,
+    typer.Option("--rivals", help="Also rank by embeddings of the photos, and by chance."),
+]
+NormOption = Annotated[Norm, typer.Option(help="Normalisation of sigma.")]
+SeedOption = Annotated[int, typer.Option(help="Which faces are queries.")]
+
+
 @eval_app.command("trsi")
 def eval_trsi(
     k: Annotated[int, typer.Option("--k", help="Size of the retrieved sets.")] = 5,
-    queries: Annotated[int, typer.Option(help="Number of query faces, 0 for all.")] = 1000,
-    identity: Annotated[str | None, typer.Option(help="Metadata column with identities.")] = None,
-    norm: Annotated[Norm, typer.Option(help="Normalisation of sigma.")] = Norm.layer,
-    seed: Annotated[int, typer.Option(help="Which faces are queries.")] = 0,
+    queries: QueriesOption = 1000,
+    identity: IdentityOption = None,
+    rivals: RivalsOption = False,
+    norm: NormOption = Norm.blend,
+    seed: SeedOption = 0,
+    plot: PlotOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare per-image masks with the averaged mask by TRSI-IoU (lower is better).
+    """Do two features of a face find different people? TRSI-IoU: lower is better.
 
-    Example: ris eval trsi --k 5
+    Example: ris eval trsi --k 5 --identity identity --plot trsi.png
     """
-    from evaluate.trsi import evaluate_trsi
+    from evaluate.plots import check_plot, trsi_plot
+    from evaluate.retrieval import rank_store, row_ids
+    from evaluate.rivals import compared
+    from evaluate.trsi import identities, trsi
 
+    if plot:
+        check_plot(plot)
+    opened = _open(store)
+    people = identities(opened, row_ids(opened), identity)
     with _progress("ranking", as_json) as progress:
-        result = evaluate_trsi(
-            _open(store),
-            k=k,
-            queries=queries,
-            identity=identity,
-            norm=norm.value,
-            seed=seed,
-            progress=progress,
-        )
+        ways = compared(norm.value, rivals=rivals, progress=progress)
+        found = rank_store(opened, ways, k=k, queries=queries, seed=seed, progress=progress)
+    result = trsi(found, people)
+    if plot:
+        trsi_plot(result, plot)
     if as_json:
         _print_json(result.to_json())
     else:
@@ -805,38 +835,77 @@ def eval_trsi(
 @eval_app.command("ams")
 def eval_ams(
     k: Annotated[int, typer.Option("--k", help="Results for each query.")] = 5,
-    queries: Annotated[int, typer.Option(help="Number of query faces, 0 for all.")] = 500,
-    crops: Annotated[
-        bool, typer.Option("--crops", help="Also rank by crop embeddings (reads every photo).")
-    ] = False,
-    norm: Annotated[Norm, typer.Option(help="Normalisation of sigma.")] = Norm.layer,
-    seed: Annotated[int, typer.Option(help="Which faces are queries.")] = 0,
+    queries: QueriesOption = 500,
+    rivals: RivalsOption = False,
+    labels: Annotated[
+        Labels, typer.Option(help="Metadata's columns, or a classifier's view of the photos.")
+    ] = Labels.truth,
+    norm: NormOption = Norm.blend,
+    seed: SeedOption = 0,
+    plot: PlotOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Do faces found by a feature share its attributes? Needs CelebA's columns (--metadata).
+    """Do faces found by a feature share its attributes? CelebA's, by --metadata or predicted.
 
-    Example: ris eval ams --k 5 --queries 500 --crops
+    Example: ris eval ams --k 5 --queries 500 --rivals
     """
-    from functools import partial
+    from evaluate.ams import LABELS, ams
+    from evaluate.attributes import read_labels
+    from evaluate.plots import ams_plot, check_plot
+    from evaluate.predictions import predicted_labels
+    from evaluate.retrieval import rank_store, row_ids
+    from evaluate.rivals import compared
 
-    from evaluate.ams import evaluate_ams
-    from evaluate.rivals import crop_embedding
-
-    with _progress("reading photos and ranking", as_json) as progress:
-        result = evaluate_ams(
-            _open(store),
-            k=k,
-            queries=queries,
-            norm=norm.value,
-            seed=seed,
-            rival=partial(crop_embedding, progress=progress) if crops else None,
-            progress=progress,
-        )
+    if plot:
+        check_plot(plot)
+    opened = _open(store)
+    with _progress("reading labels", as_json) as progress:
+        if labels is Labels.predicted:
+            known = predicted_labels(opened, opened.manifest(), LABELS, progress=progress)
+        else:
+            known = read_labels(opened, row_ids(opened), LABELS)
+    with _progress("ranking", as_json) as progress:
+        ways = compared(norm.value, rivals=rivals, progress=progress)
+        found = rank_store(opened, ways, k=k, queries=queries, seed=seed, progress=progress)
+    result = ams(found, known)
+    if plot:
+        ams_plot(result, plot)
     if as_json:
         _print_json(result.to_json())
     else:
         print(result.table("mean"), result.table("majority"), sep="\n\n")
+
+
+@eval_app.command("ablation")
+def eval_ablation(
+    k: Annotated[int, typer.Option("--k", help="Results for each query.")] = 5,
+    queries: QueriesOption = 500,
+    identity: IdentityOption = None,
+    seed: SeedOption = 0,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What masks, temperature, normalisation and channels change, by TRSI-IoU and AMS.
+
+    Example: ris eval ablation --identity identity
+    """
+    from evaluate.ablation import AblationResult, variants
+    from evaluate.ams import LABELS, ams
+    from evaluate.attributes import read_labels
+    from evaluate.retrieval import rank_store, row_ids
+    from evaluate.trsi import identities, trsi
+
+    opened = _open(store)
+    ids = row_ids(opened)
+    people, labels = identities(opened, ids, identity), read_labels(opened, ids, LABELS)
+    with _progress("ranking", as_json) as progress:
+        found = rank_store(opened, variants, k=k, queries=queries, seed=seed, progress=progress)
+    result = AblationResult(trsi(found, people), ams(found, labels))
+    if as_json:
+        _print_json(result.to_json())
+    else:
+        print(result.table())
 
 
 @eval_app.command("attributes")
@@ -853,6 +922,77 @@ def eval_attributes(store: StoreOption = None, as_json: JsonOption = False) -> N
         _print_json(report.to_json())
     else:
         print(report.table())
+
+
+@eval_app.command("submembership")
+def eval_submembership(
+    features: Annotated[str, typer.Option(help="Which, with commas.")] = "eyes,nose,mouth,hair",
+    clusters: Annotated[str, typer.Option(help="Numbers of clusters.")] = "2,5,10,20,50,100",
+    top: Annotated[int, typer.Option(help="Channels taken of each cluster.")] = 100,
+    faces: Annotated[int, typer.Option(help="Faces read at most, 0 for all.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of the draw and of k-means.")] = 0,
+    plot: PlotOption = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Instead, a picture of the faces of one feature's clusters.")
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Cluster faces by their scores of a feature: how many top channels do clusters share?
+
+    Example: ris eval submembership --features hair,mouth --plot ratios.svg
+    """
+    from evaluate import cluster_sheet, plots, submembership
+
+    names, counts = _words(features), _numbers(clusters, "--clusters")
+    opened = _open(store)
+    if sheet:
+        facts = cluster_sheet.make_sheet(opened, names, counts, sheet, faces=faces, seed=seed)
+        _print_json(facts) if as_json else print(f"{sheet}: {facts['title']}")
+        return
+    if plot:
+        plots.check_plot(plot)
+    with _progress("clustering", as_json) as progress:
+        result = submembership.evaluate_submembership(
+            opened,
+            features=names,
+            clusters=counts,
+            top=top,
+            faces=faces,
+            seed=seed,
+            progress=progress,
+        )
+    _print_json(result.to_json()) if as_json else print(result.table())
+    if plot:
+        plots.submembership_plot(result, plot)
+
+
+@eval_app.command("frechet")
+def eval_frechet(
+    first: Annotated[str, typer.Argument(help="Photos, a store's folder, or features (.npz).")],
+    second: Annotated[str, typer.Argument(help="What to compare them with, likewise.")],
+    sizes: Annotated[int, typer.Option(help="Numbers of pictures to compare at.")] = 10,
+    share: Annotated[float, typer.Option(help="The smallest, as a share of the sets.")] = 0.5,
+    seed: Annotated[int, typer.Option(help="Which pictures are in the smaller parts.")] = 0,
+    plot: PlotOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fréchet distance of two sets of pictures in a network's features, without the bias of size.
+
+    Example: ris eval frechet edited/ photos/ --plot frechet.svg
+    """
+    from evaluate import plots
+    from evaluate.frechet import evaluate_frechet
+
+    if plot:
+        plots.check_plot(plot)
+    with _progress("reading photos", as_json) as progress:
+        result = evaluate_frechet(
+            first, second, sizes=sizes, share=share, seed=seed, progress=progress
+        )
+    _print_json(result.to_json()) if as_json else print(result.table())
+    if plot:
+        plots.frechet_plot({f"{first} - {second}": result}, plot)
 
 
 if __name__ == "__main__":

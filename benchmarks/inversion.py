@@ -39,6 +39,7 @@ from ingest.decode import decode_aligned
 from ingest.embedding import to_batch
 from ingest.encoder import EncoderInverter, load_encoder_inverter, unpack
 from ingest.inversion import REFINEMENT, Inverter, OptimisationInverter, load_inverter
+from ingest.inverters import RefinedInverter
 from ingest.sources import find_photos
 from ris.errors import ModelFileError, RisError
 from ris.generators.mobilestylegan import MobileStyleGAN
@@ -94,12 +95,9 @@ def all_methods(generator: MobileStyleGAN, first: Inverter) -> list[Method]:
 
 def refined(name: str, first: Inverter, optimiser: OptimisationInverter) -> Method:
     """The first codes, taken further."""
-
-    def invert(photos: torch.Tensor) -> torch.Tensor:
-        return optimiser.invert(photos, start=first.invert(photos).w).w
-
-    fingerprint = f"{first.fingerprint}/{optimiser.fingerprint}"
-    return Method(f"{name} + {optimiser.config.steps}", fingerprint, invert)
+    inverter = RefinedInverter(first, optimiser)
+    steps = optimiser.config.steps
+    return Method(f"{name} + {steps}", inverter.fingerprint, lambda x: inverter.invert(x).w)
 
 
 def from_mean(optimiser: OptimisationInverter) -> Method:

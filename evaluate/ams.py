@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import torch
 
-from data.manifest import Manifest
-from data.statistics import style_statistics
-from data.store import Store
-from evaluate.attributes import read_labels
-from evaluate.representations import (
-    FEATURES,
-    MaskedStyle,
-    Representation,
-    Rows,
-    WholeStyle,
-    rank,
-)
-from index.build import row_tensors
-from ris.contribution import AverageScores
-from ris.errors import InputError
-from ris.layout import StyleLayout
-from ris.masks import MaskKind, MaskOptions
+from evaluate.representations import FEATURES
+from evaluate.retrieval import Rankings
 from ris.metrics import ATTRIBUTES, RULES, AttributeMatch, MatchRule, attribute_match
-from ris.normaliser import Normaliser, NormMode, StyleStatistics
 
-MASKS: tuple[MaskKind, ...] = ("soft", "hard")
 LABELS = tuple(dict.fromkeys(a for f in FEATURES for a in ATTRIBUTES[f]))
 """All attributes of Table 3."""
-QUERIES_AT_ONCE = 500
-CHUNK = 64
-"""Faces ranked at a time where all of them are in memory."""
 
 
 @dataclass(frozen=True)
@@ -98,185 +75,22 @@ class AmsResult:
         return "\n".join([title, "", *("| " + " | ".join(line) + " |" for line in lines)])
 
 
-def score(
-    labels: np.ndarray,
-    queries: Sequence[int],
-    found: dict[tuple[str, str], list[np.ndarray]],
-    k: int,
-) -> AmsResult:
-    """Scores rankings.
+def ams(rankings: Rankings, labels: np.ndarray) -> AmsResult:
+    """Attribute Matching Scores of every representation.
 
     Args:
-        labels: (N, A) of `LABELS`, see `ris.metrics.attribute_match`.
-        queries: rows of the queries.
-        found: what `rank` gives.
-        k: results that were asked for.
+        rankings: of a store.
+        labels: (N, A) of `LABELS` in row order, see `ris.metrics.attribute_match`.
     """
+    rankings.check(len(labels))
     matches: dict[tuple[str, str, MatchRule], AttributeMatch] = {}
-    for (name, feature), rows in found.items():
+    queries = rankings.queries.tolist()
+    for (name, feature), rows in rankings.found.items():
         own = labels[:, [LABELS.index(a) for a in ATTRIBUTES[feature]]]
+        lists = [r.tolist() for r in rows]
         for rule in RULES:
-            lists = [r.tolist() for r in rows]
             matches[name, feature, rule] = attribute_match(own, queries, lists, rule)
-    return AmsResult(k, len(queries), len(labels), matches)
-
-
-def style_representations(
-    layout: StyleLayout,
-    classes: tuple[str, ...],
-    normaliser: Normaliser,
-    average: torch.Tensor,
-) -> list[Representation]:
-    """RIS and EIS with soft and hard masks, and sigma without a mask.
-
-    Args:
-        layout: style layout of the covered channels.
-        classes: class names of the scores.
-        normaliser: fitted on the collection.
-        average: (K, C') mean scores of the collection.
-    """
-    masked: list[Representation] = [
-        MaskedStyle(f"{method} {kind}", layout, classes, MaskOptions(kind=kind), normaliser, mean)
-        for kind in MASKS
-        for method, mean in (("RIS", None), ("EIS", average))
-    ]
-    return [*masked, WholeStyle(normaliser)]
-
-
-def ams_of_arrays(
-    sigma: np.ndarray,
-    scores: np.ndarray,
-    labels: np.ndarray,
-    layout: StyleLayout,
-    classes: tuple[str, ...],
-    *,
-    norm: NormMode = "layer",
-    k: int = 5,
-    queries: Sequence[int] | None = None,
-    extra: Sequence[Representation] = (),
-) -> tuple[AmsResult, dict[tuple[str, str], list[np.ndarray]]]:
-    """AMS of faces that are all in memory; every face is a query unless `queries` names some.
-
-    Args:
-        sigma: (N, C) float32 style coefficients.
-        scores: (N, K, C') contribution scores.
-        labels: (N, A) of `LABELS`: 1, -1, 0 for unknown.
-        layout: style layout of the C' covered channels.
-        classes: class names of the scores.
-        norm: normalisation of sigma over the faces.
-        k: results for each query.
-        queries: rows of the queries.
-        extra: more representations to rank by.
-
-    Returns:
-        the scores, and the rankings behind them as `rank` gives them.
-    """
-    statistics = StyleStatistics(sigma.shape[1])
-    statistics.add(sigma)
-    normaliser = Normaliser.fit(norm, statistics, layout)
-    average = torch.from_numpy(scores.mean(0, dtype=np.float64)).float()
-    asked = np.arange(len(sigma)) if queries is None else np.asarray(queries)
-
-    def rows(numbers: np.ndarray) -> Rows:
-        return Rows(
-            torch.from_numpy(numbers),
-            torch.from_numpy(sigma[numbers]),
-            torch.from_numpy(scores[numbers].astype(np.float32)),
-        )
-
-    chunks = (np.arange(i, min(i + CHUNK, len(sigma))) for i in range(0, len(sigma), CHUNK))
-    ways = [*style_representations(layout, classes, normaliser, average), *extra]
-    found = rank(ways, rows(asked), map(rows, chunks), k)
-    return score(labels, asked.tolist(), found, k), found
-
-
-def evaluate_ams(
-    store: Store,
-    *,
-    k: int = 5,
-    queries: int = 500,
-    norm: NormMode = "layer",
-    seed: int = 0,
-    rival: Callable[[Store, Manifest], Representation] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> AmsResult:
-    """Ranks a labelled store by every feature under every representation.
-
-    Memory is bounded (but for what the rival keeps): the collection streams by, once for the
-    averaged scores and twice for every `QUERIES_AT_ONCE` queries.
-
-    Args:
-        store: the collection, with the columns of `LABELS`.
-        k: results for each query, at least 1.
-        queries: number of query faces drawn from the store; 0 or too many for all.
-        norm: normalisation of sigma over the collection.
-        seed: of the draw.
-        rival: makes a further representation of the store's faces:
-            `evaluate.rivals.crop_embedding`.
-        progress: called with rows done and rows in all.
-
-    Raises:
-        InputError: too few faces, or no labels.
-    """
-    manifest = store.manifest()
-    if k < 1 or manifest.rows < k + 1:
-        raise InputError(f"{manifest.rows} faces are too few for the top {k} of others")
-    ids = [i for batch in store.batches(["id"], manifest) for i in batch.column(0).to_pylist()]
-    labels = read_labels(store, ids, LABELS)
-    total = manifest.rows
-    count = total if queries <= 0 else min(queries, total)
-    chosen = np.sort(np.random.default_rng(seed).choice(total, count, replace=False))
-    normaliser = Normaliser.fit(norm, style_statistics(store), store.settings.covered)
-    average = _average(store, manifest)
-    ways = [
-        *style_representations(store.settings.covered, store.settings.classes, normaliser, average),
-        *([rival(store, manifest)] if rival else []),
-    ]
-    groups = np.array_split(chosen, -(-count // QUERIES_AT_ONCE))
-    found: dict[tuple[str, str], list[np.ndarray]] = {}
-    for g, group in enumerate(groups):
-
-        def told(done: int, of: int, g: int = g) -> None:
-            if progress:
-                progress(g * of + done, len(groups) * of)
-
-        asked = _chosen(store, manifest, group)
-        for key, rows in rank(ways, asked, _batches(store, manifest, told), k).items():
-            found.setdefault(key, []).extend(rows)
-    return score(labels, chosen.tolist(), found, k)
-
-
-def _batches(
-    store: Store, manifest: Manifest, progress: Callable[[int, int], None] | None = None
-) -> Iterator[Rows]:
-    start = 0
-    for batch in store.batches(["sigma", "scores"], manifest):
-        yield _rows(store, batch, torch.arange(start, start + len(batch)))
-        start += len(batch)
-        if progress:
-            progress(start, manifest.rows)
-
-
-def _rows(store: Store, batch: pa.RecordBatch, numbers: torch.Tensor) -> Rows:
-    return Rows(numbers, *row_tensors(batch, store.settings))
-
-
-def _average(store: Store, manifest: Manifest) -> torch.Tensor:
-    """(K, C') mean scores of all faces."""
-    average = AverageScores()
-    for rows in _batches(store, manifest):
-        average.add(rows.scores)
-    return average.mean()
-
-
-def _chosen(store: Store, manifest: Manifest, chosen: np.ndarray) -> Rows:
-    """Some rows of the collection, by number."""
-    drawn = []
-    for rows in _batches(store, manifest):
-        inside = torch.from_numpy(np.isin(rows.numbers.numpy(), chosen))
-        if inside.any():
-            drawn.append([part[inside] for part in rows])
-    return Rows(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
+    return AmsResult(rankings.k, len(queries), len(labels), matches)
 
 
 def _number(value: float) -> float | None:

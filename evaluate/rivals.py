@@ -1,21 +1,21 @@
-"""What a user would take instead: an embedding of the cropped region, compared by cosine."""
+"""What a user would take instead: embeddings of the cropped region or of the whole face, chance."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from data.manifest import Manifest
-from data.store import Store
-from evaluate.representations import Rows
+from evaluate.faces import FaceReader, faces_of
+from evaluate.representations import Representation, Rows
+from evaluate.retrieval import Collection, Ways, style_representations
 from ingest.alignment.cut import cut_again
 from ris.backbones import EfficientNetLite
-from ris.errors import ImageError
+from ris.backbones.faceres import WIDTH, FaceRes, central_crop
+from ris.normaliser import NormMode
 
 REGIONS: dict[str, tuple[float, float, float, float]] = {
     "eyes": (0.22, 0.36, 0.78, 0.56),
@@ -30,9 +30,8 @@ SIZE = 128
 READ_SIZE = 256
 """Pixels at which a face is read."""
 
-FaceReader = Callable[[Path, np.ndarray | None, int], np.ndarray]
-"""Photo, its face's quad (None: the photo is the face) and a size S -> the face's FFHQ crop,
-(S, S, 3) uint8; raises ImageError."""
+CROP_WEIGHT = 0.3
+"""Of the crop embedding's cosine beside RIS's."""
 
 
 def embed_regions(backbone: EfficientNetLite, images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -62,75 +61,141 @@ def embed_regions(backbone: EfficientNetLite, images: torch.Tensor) -> dict[str,
 
 
 @dataclass(frozen=True)
-class CropEmbedding:
-    """Embeddings of the cropped regions of a collection, in memory.
+class Embedding:
+    """Vectors of a collection's faces, in memory.
 
     Attributes:
-        embeddings: feature -> (N, 1280) float32, all zero for a face that could not be read.
-        name: what tables call it, with the number of faces that could not be read.
+        name: what tables call it.
+        embeddings: feature -> (N, D) float32, all zero for a face that could not be read; of a
+            representation of the whole face one and the same for all features.
+        by_feature: see `evaluate.representations.Representation`.
     """
 
-    embeddings: dict[str, torch.Tensor]
-    name: str = "crop embedding"
+    name: str
+    embeddings: Mapping[str, torch.Tensor]
     by_feature: bool = True
 
     def vectors(self, rows: Rows, feature: str) -> torch.Tensor:
         """See `evaluate.representations.Representation.vectors`."""
         return self.embeddings[feature][rows.numbers]
 
-    @classmethod
-    @torch.no_grad()
-    def of_faces(
-        cls, backbone: EfficientNetLite, faces: Iterable[np.ndarray | None]
-    ) -> CropEmbedding:
-        """Embeds FFHQ crops, (S, S, 3) uint8 each; None for one that could not be read."""
-        found: dict[str, list[torch.Tensor]] = {feature: [] for feature in REGIONS}
-        unread = 0
-        for pixels in faces:
-            if pixels is None:
-                unread += 1
-                for rows in found.values():
-                    rows.append(torch.zeros(backbone.config.head))
-                continue
-            image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
-            for feature, row in embed_regions(backbone, image).items():
-                found[feature].append(row[0])
-        embeddings = {feature: torch.stack(rows) for feature, rows in found.items()}
-        return cls(embeddings, f"{cls.name} ({unread} photos unread)" if unread else cls.name)
+
+@torch.no_grad()
+def embed_faces(
+    faces: Iterable[np.ndarray | None], backbone: EfficientNetLite, identity: FaceRes
+) -> list[Embedding]:
+    """``crop embedding`` and ``identity embedding`` of FFHQ crops.
+
+    Args:
+        faces: (S, S, 3) uint8 each, None for one that could not be read; how many there were of
+            those is added to the names.
+        backbone: for the crops.
+        identity: for the whole face.
+    """
+    found: dict[str, list[torch.Tensor]] = {feature: [] for feature in REGIONS}
+    people: list[torch.Tensor] = []
+    unread = 0
+    for pixels in faces:
+        if pixels is None:
+            unread += 1
+            for rows in found.values():
+                rows.append(torch.zeros(backbone.config.head))
+            people.append(torch.zeros(WIDTH))
+            continue
+        image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+        for feature, row in embed_regions(backbone, image).items():
+            found[feature].append(row[0])
+        people.append(identity(central_crop(image))[0])
+    note = f" ({unread} photos unread)" if unread else ""
+    whole = torch.stack(people)
+    return [
+        Embedding(f"crop embedding{note}", {f: torch.stack(rows) for f, rows in found.items()}),
+        Embedding(f"identity embedding{note}", dict.fromkeys(REGIONS, whole), by_feature=False),
+    ]
 
 
-def crop_embedding(
-    store: Store,
-    manifest: Manifest,
+@dataclass(frozen=True)
+class Drawn:
+    """Random directions, the same for a face and feature wherever it is asked for."""
+
+    seed: int = 0
+    name: str = "random"
+    by_feature: bool = True
+
+    def vectors(self, rows: Rows, feature: str) -> torch.Tensor:
+        """See `evaluate.representations.Representation.vectors`."""
+        stream = list(REGIONS).index(feature)
+        return torch.stack(
+            [
+                torch.from_numpy(np.random.default_rng([self.seed, stream, n]).standard_normal(16))
+                for n in rows.numbers.tolist()
+            ]
+        ).float()
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Two representations side by side: the cosine is the weighted mean of theirs.
+
+    Attributes:
+        name: what tables call it.
+        first: the one.
+        second: the other.
+        weight: of the second, in (0, 1).
+    """
+
+    name: str
+    first: Representation
+    second: Representation
+    weight: float = 0.5
+    by_feature: bool = True
+
+    def vectors(self, rows: Rows, feature: str) -> torch.Tensor:
+        """See `evaluate.representations.Representation.vectors`; zero where either is."""
+        a, b = (F.normalize(r.vectors(rows, feature), dim=1) for r in (self.first, self.second))
+        joined = torch.cat([(1 - self.weight) ** 0.5 * a, self.weight**0.5 * b], 1)
+        absent = (a == 0).all(1) | (b == 0).all(1)
+        return joined.masked_fill(absent[:, None], 0.0)
+
+
+def photo_embeddings(
+    collection: Collection,
     *,
     read: FaceReader = cut_again,
     progress: Callable[[int, int], None] | None = None,
-) -> CropEmbedding:
-    """Reads every photo of a store again and embeds its regions; 20 kB a face stay in memory.
+) -> list[Embedding]:
+    """Reads every photo of a store again and embeds it (`embed_faces`); 25 kB a face stay in
+    memory.
 
     Args:
-        store: its photos must still be where they were.
-        manifest: the state whose rows are meant.
+        collection: its photos must still be where they were.
         read: cuts out a face.
         progress: called with faces done and faces in all.
 
     Raises:
-        ModelFileError: the backbone's file cannot be fetched.
+        ModelFileError: a network's file cannot be fetched.
     """
-    from data.backbones import load_efficientnet
+    from data.backbones import load_efficientnet, load_faceres
 
-    def faces() -> Iterable[np.ndarray | None]:
-        done = 0
-        for batch in store.batches(["path", "aligned", "quad"], manifest):
-            for row in batch.to_pylist():
-                known = row["quad"] is not None and not row["aligned"]
-                quad = np.array(row["quad"], dtype=np.float64).reshape(4, 2) if known else None
-                try:
-                    yield read(store.resolve(row["path"]), quad, READ_SIZE)
-                except ImageError:
-                    yield None
-                done += 1
-                if progress:
-                    progress(done, manifest.rows)
+    return embed_faces(
+        faces_of(collection.store, collection.manifest, READ_SIZE, read=read, progress=progress),
+        load_efficientnet(),
+        load_faceres(),
+    )
 
-    return CropEmbedding.of_faces(load_efficientnet(), faces())
+
+def compared(
+    norm: NormMode, *, rivals: bool, progress: Callable[[int, int], None] | None = None
+) -> Ways:
+    """RIS, EIS and whole-face sigma; with `rivals` also `photo_embeddings`, RIS joined with the
+    crop embedding, and chance."""
+
+    def ways(collection: Collection) -> list[Representation]:
+        found = style_representations(collection, norm)
+        if rivals:
+            crops, people = photo_embeddings(collection, progress=progress)
+            joined = Joined("RIS soft + crop", found[0], crops, CROP_WEIGHT)
+            found += [crops, joined, people, Drawn()]
+        return found
+
+    return ways

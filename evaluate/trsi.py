@@ -1,173 +1,136 @@
-"""TRSI-IoU: per-image masks against the averaged mask of EIS (paper, section 4.2)."""
+"""TRSI-IoU: do two features of a face find different people (paper, section 4.2)?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import torch
 
-from data.statistics import style_statistics
 from data.store import Store
 from data.views import run_sql
-from evaluate.topk import RunningTop
-from index.build import row_tensors
-from ris.contribution import AverageScores
+from evaluate.extras import needs
+from evaluate.representations import FEATURES
+from evaluate.retrieval import MASKS, Rankings
 from ris.errors import InputError
-from ris.masks import MaskKind, MaskOptions
 from ris.metrics import trsi_iou
-from ris.normaliser import Normaliser, NormMode
-from ris.representation import represent
 
-FEATURES = ("eyes", "nose", "mouth", "hair")
-METHODS = ("per-image", "averaged")
-MASKS: tuple[MaskKind, ...] = ("soft", "hard")
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class TrsiResult:
-    """TRSI-IoU by mask kind, method and pair of features.
+    """TRSI-IoU by representation and pair of features.
 
     Attributes:
         k: size of the retrieved sets.
-        queries: number of query faces.
         faces: size of the collection.
-        iou: (mask, method) -> pair of features -> (Q,) IoU in [0, 1].
+        iou: representation -> pair of features -> (Q,) IoU in [0, 1].
     """
 
     k: int
-    queries: int
     faces: int
-    iou: dict[tuple[str, str], dict[tuple[str, str], np.ndarray]]
+    iou: dict[str, dict[Pair, np.ndarray]]
 
-    def mean(self, mask: str, method: str) -> float:
+    @property
+    def queries(self) -> int:
+        """Number of query faces."""
+        return len(self.by_query(next(iter(self.iou))))
+
+    def by_query(self, name: str) -> np.ndarray:
+        """(Q,) mean over the pairs of features."""
+        mean: np.ndarray = np.mean(list(self.iou[name].values()), axis=0)
+        return mean
+
+    def mean(self, name: str) -> float:
         """Mean over all queries and pairs of features; lower is better."""
-        return float(np.mean([v.mean() for v in self.iou[mask, method].values()]))
+        return float(self.by_query(name).mean())
+
+    def significance(self) -> dict[str, float]:
+        """Mask kind -> p of Wilcoxon's signed-rank test, two-sided, that RIS and EIS have the
+        same TRSI-IoU, query by query; 1 where no query differs.
+
+        Raises:
+            InputError: scipy is missing.
+        """
+        found: dict[str, float] = {}
+        for kind in MASKS:
+            names = f"RIS {kind}", f"EIS {kind}"
+            if all(name in self.iou for name in names):
+                found[kind] = signed_rank(*map(self.by_query, names))
+        return found
 
     def to_json(self) -> dict[str, Any]:
-        """Means, ready for JSON."""
+        """Means and p values, ready for JSON."""
         table = {
-            mask: {
-                method: {
-                    "mean": self.mean(mask, method),
-                    "pairs": {
-                        f"{a}-{b}": float(v.mean()) for (a, b), v in self.iou[mask, method].items()
-                    },
-                }
-                for method in METHODS
+            name: {
+                "mean": self.mean(name),
+                "pairs": {f"{a}-{b}": float(v.mean()) for (a, b), v in pairs.items()},
             }
-            for mask in MASKS
+            for name, pairs in self.iou.items()
         }
-        return {"k": self.k, "queries": self.queries, "faces": self.faces, "trsi_iou": table}
+        return {
+            "k": self.k,
+            "queries": self.queries,
+            "faces": self.faces,
+            "trsi_iou": table,
+            "wilcoxon_p": self.significance(),
+        }
 
     def table(self) -> str:
-        """A Markdown table of the means."""
-        pairs = list(self.iou[MASKS[0], METHODS[0]])
-        head = ["mask", "method", "mean", *(f"{a}-{b}" for a, b in pairs)]
-        lines = [" | ".join(head), " | ".join("---" for _ in head)]
-        for (mask, method), found in self.iou.items():
-            cells = [mask, method, f"{self.mean(mask, method):.4f}"]
-            cells += [f"{found[pair].mean():.4f}" for pair in pairs]
-            lines.append(" | ".join(cells))
-        title = f"TRSI-IoU@{self.k}, {self.queries} queries in {self.faces} faces"
-        return "\n".join([title, "", *(f"| {line} |" for line in lines)])
+        """A Markdown table of the means, and the p values below it."""
+        pairs = list(next(iter(self.iou.values())))
+        lines = [["representation", "mean", *(f"{a}-{b}" for a, b in pairs)]]
+        lines.append(["---"] * len(lines[0]))
+        for name, found in self.iou.items():
+            cells = [f"{found[pair].mean():.3f}" for pair in pairs]
+            lines.append([name, f"{self.mean(name):.3f}", *cells])
+        title = f"TRSI-IoU@{self.k}, lower is better; {self.queries} queries in {self.faces} faces"
+        tests = [f"RIS {k} against EIS {k}: p = {p:.1e}" for k, p in self.significance().items()]
+        note = "Wilcoxon's signed-rank test by query; " + "; ".join(tests)
+        rows = ["| " + " | ".join(line) + " |" for line in lines]
+        return "\n".join([title, "", *rows, *(["", note] if tests else [])])
 
 
-def evaluate_trsi(
-    store: Store,
-    *,
-    k: int = 5,
-    queries: int = 1000,
-    identity: str | None = None,
-    norm: NormMode = "layer",
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> TrsiResult:
-    """Ranks the store by every feature under per-image masks and under the averaged mask.
-
-    Memory is bounded by the queries: the collection streams by, once for the averaged scores
-    and once for the rankings.
-
-    Args:
-        store: the collection.
-        k: size of the retrieved sets, at least 1.
-        queries: number of query faces drawn from the store; 0 or too many for all.
-        identity: metadata column that tells who a face is; None counts every face as its own.
-        norm: normalisation of sigma over the collection.
-        seed: of the draw.
-        progress: called with rows done and rows in all.
+def signed_rank(first: np.ndarray, second: np.ndarray) -> float:
+    """p of Wilcoxon's signed-rank test of paired values, two-sided; 1 if all are equal.
 
     Raises:
-        InputError: too few faces, or no such column.
+        InputError: scipy is missing.
     """
-    manifest = store.manifest()
-    if k < 1 or manifest.rows < k + 1:
-        raise InputError(f"{manifest.rows} faces are too few for the top {k} of others")
-    total = manifest.rows
-    rng = np.random.default_rng(seed)
-    count = total if queries <= 0 else min(queries, total)
-    chosen = np.sort(rng.choice(total, count, replace=False))
-    normaliser = Normaliser.fit(norm, style_statistics(store), store.settings.covered)
+    with needs("scipy"):
+        from scipy.stats import wilcoxon
+    if np.array_equal(first, second):
+        return 1.0
+    return float(wilcoxon(first, second).pvalue)
 
-    average = AverageScores()
-    drawn: list[pa.RecordBatch] = []
-    start = 0
-    for batch in store.batches(["sigma", "scores"], manifest):
-        average.add(row_tensors(batch, store.settings)[1])
-        inside = chosen[(chosen >= start) & (chosen < start + len(batch))] - start
-        drawn.append(batch.take(pa.array(inside)))
-        start += len(batch)
-    mean = average.mean()[None]
 
-    def vectors(
-        sigma: torch.Tensor, scores: torch.Tensor, feature: str, mask: MaskKind, method: str
-    ) -> torch.Tensor:
-        return represent(
-            sigma,
-            scores if method == "per-image" else mean,
-            store.settings.covered,
-            store.settings.classes,
-            feature,
-            MaskOptions(kind=mask),
-            normaliser,
-        )
+def trsi(rankings: Rankings, people: np.ndarray) -> TrsiResult:
+    """TRSI-IoU of every representation.
 
-    keys = [(mask, method, f) for mask in MASKS for method in METHODS for f in FEATURES]
-    asked = [row_tensors(batch, store.settings) for batch in drawn]
-    tops = {
-        (mask, method, f): RunningTop(
-            torch.cat([vectors(*rows, f, mask, method) for rows in asked]), k
-        )
-        for mask, method, f in keys
+    Args:
+        rankings: of a store.
+        people: (N,) who the face of each row is, see `identities`.
+    """
+    rankings.check(len(people))
+    iou = {
+        name: trsi_iou({f: [people[r].tolist() for r in rankings.found[name, f]] for f in FEATURES})
+        for name in rankings.names
     }
-    del asked, drawn  # the queries' scores are large and no longer needed
-    own = torch.from_numpy(chosen)
-    start = 0
-    for batch in store.batches(["sigma", "scores"], manifest):
-        rows = row_tensors(batch, store.settings)
-        for mask, method, f in keys:
-            tops[mask, method, f].add(start, vectors(*rows, f, mask, method), own)
-        start += len(batch)
-        if progress:
-            progress(start, total)
-
-    names = _identities(store, manifest, identity)
-    iou: dict[tuple[str, str], dict[tuple[str, str], np.ndarray]] = {
-        (mask, method): trsi_iou(
-            {f: [names[rows].tolist() for rows in tops[mask, method, f].rows()] for f in FEATURES}
-        )
-        for mask in MASKS
-        for method in METHODS
-    }
-    return TrsiResult(k, count, total, iou)
+    return TrsiResult(rankings.k, len(people), iou)
 
 
-def _identities(store: Store, manifest: Any, column: str | None) -> np.ndarray:
-    """Who the face of each row is, in row order."""
-    ids = [i for batch in store.batches(["id"], manifest) for i in batch.column(0).to_pylist()]
+def identities(store: Store, ids: list[str], column: str | None) -> np.ndarray:
+    """Who the face of each row is.
+
+    Args:
+        store: with the metadata.
+        ids: of all faces, in row order.
+        column: of the metadata; None: every face is a person of its own.
+
+    Raises:
+        InputError: no such column, or a face without a value.
+    """
     if column is None:
         return np.array(ids)
     quoted = column.replace('"', '""')

@@ -22,7 +22,7 @@ from index.kinds import KINDS
 from ris.errors import InputError, StoreError
 from ris.masks import MaskOptions, eligible_channels
 from ris.normaliser import NORM_MODES, Normaliser, NormMode
-from ris.representation import represent
+from ris.representation import DEFAULT_MASK, DEFAULT_NORM, represent
 
 DEFAULT_FEATURES = ("eyes", "nose", "mouth", "hair", "pose")
 DEFAULT_MEMORY = 4 * 2**30
@@ -56,7 +56,7 @@ def build_indices(
     features: Sequence[str],
     *,
     options: MaskOptions | None = None,
-    norm: NormMode = "layer",
+    norm: NormMode = DEFAULT_NORM,
     kind: str = "auto",
     memory: int = DEFAULT_MEMORY,
     progress: Callable[[int, int], None] | None = None,
@@ -82,7 +82,7 @@ def build_indices(
         InputError: unknown feature, kind or normalisation.
         StoreError: no faces, damaged shards, or the disk is full.
     """
-    options = options or MaskOptions()
+    options = options or DEFAULT_MASK
     manifest = store.manifest()
     settings = manifest.settings
     for feature in features:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from ingest.encoder import EncoderInverter, load_encoder_inverter
+from ingest.encoder import load_encoder_inverter
 from ingest.inversion import (
     REFINEMENT,
     Inversion,
@@ -23,21 +23,31 @@ InverterKind = Literal["encoder", "optimisation"]
 
 
 class RefinedInverter:
-    """The encoder's code, then steps of optimisation from it."""
+    """Another inverter's code, then steps of optimisation from it.
+
+    A face whose picture did not come nearer to the photo keeps the code it started from: a few
+    steps can lead away from a code that was very near.
+    """
 
     name = "refined"
 
-    def __init__(self, encoder: EncoderInverter, optimiser: OptimisationInverter) -> None:
-        self.encoder, self.optimiser = encoder, optimiser
+    def __init__(self, first: Inverter, optimiser: OptimisationInverter) -> None:
+        self.first, self.optimiser = first, optimiser
         self.batch = optimiser.batch
-        both = f"{encoder.fingerprint}/{optimiser.fingerprint}"
+        both = f"{first.fingerprint}/{optimiser.fingerprint}/nearer"
         steps = optimiser.config.steps
         self.fingerprint = f"{self.name}{steps}-{hashlib.sha256(both.encode()).hexdigest()[:16]}"
 
     def invert(self, images: torch.Tensor, *, progress: Progress | None = None) -> Inversion:
         """See `ingest.inversion.Inverter`."""
-        start = self.encoder.invert(images).w
-        return self.optimiser.invert(images, start=start, progress=progress)
+        start = self.first.invert(images).w
+        done = self.optimiser.invert(images, start=start, progress=progress)
+        assert done.error is not None
+        device = self.optimiser.generator.device
+        before = self.optimiser.error(start.to(device), images.to(device)).cpu()
+        nearer = done.error < before
+        w = torch.where(nearer[:, None, None], done.w, start.cpu())
+        return Inversion(w, torch.where(nearer, done.error, before), done.steps)
 
 
 def options_of(fingerprint: str) -> tuple[InverterKind, int | None]:

@@ -11,8 +11,8 @@ import torch
 
 from ris.layout import StyleLayout
 
-NormMode = Literal["layer", "channel", "none"]
-NORM_MODES: tuple[NormMode, ...] = ("layer", "channel", "none")
+NormMode = Literal["blend", "layer", "channel", "none"]
+NORM_MODES: tuple[NormMode, ...] = ("blend", "layer", "channel", "none")
 
 
 class _ExactSum:
@@ -115,7 +115,13 @@ class Normaliser:
     """sigma -> (sigma - mean) / scale, with one value per channel.
 
     "Layer-wise" has two readings, both offered: ``layer`` takes one mean and deviation over
-    all coefficients of a layer, ``channel`` one per channel; ``none`` leaves sigma alone.
+    all coefficients of a layer, ``channel`` one per channel. ``blend`` lies between them: the
+    centre is halfway between the layer's mean and the channel's, the scale is the layer's
+    deviation around its channels' means. ``none`` leaves sigma alone.
+
+    What is left of a channel's mean after centring is the same for all faces, so under per-image
+    masks it makes faces alike whose masks are alike: with ``layer`` that is most of the cosine,
+    with ``channel`` nothing of it.
     """
 
     mode: NormMode
@@ -136,6 +142,13 @@ class Normaliser:
             return cls(mode, torch.zeros(c), torch.ones(c))
         if mode == "channel":
             mean, deviation = (m[:c] for m in statistics.channel_moments())
+        elif mode == "blend":
+            own, around = (m[:c] for m in statistics.channel_moments())
+            whole, _ = (m[layout.layer_of_channel] for m in statistics.layer_moments(layout))
+            mean = (own + whole) / 2
+            deviation = np.concatenate(
+                [np.full(s.stop - s.start, np.sqrt(np.mean(around[s] ** 2))) for s in layout.slices]
+            )
         elif mode == "layer":
             mean, deviation = (m[layout.layer_of_channel] for m in statistics.layer_moments(layout))
         else:

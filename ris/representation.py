@@ -8,7 +8,11 @@ import torch
 
 from ris.layout import StyleLayout
 from ris.masks import MaskOptions, eligible_channels, feature_mask
-from ris.normaliser import Normaliser
+from ris.normaliser import Normaliser, NormMode
+
+DEFAULT_MASK = MaskOptions(tau=0.07)
+DEFAULT_NORM: NormMode = "blend"
+"""How indices are made; chosen on labelled real faces (docs/results.md)."""
 
 
 def represent(

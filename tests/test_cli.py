@@ -113,7 +113,8 @@ def test_json_of_the_commands(ris, store):
     removed = json.loads(ris("remove", face, "--json")[1])
     assert removed == {"removed": 1, "faces": 59}
     trsi = json.loads(ris("eval", "trsi", "--queries", 10, "--json")[1])
-    assert set(trsi["trsi_iou"]) == {"soft", "hard"}
+    assert trsi["trsi_iou"]["RIS soft"]["mean"] < trsi["trsi_iou"]["whole-face sigma"]["mean"]
+    assert set(trsi["wilcoxon_p"]) == {"soft", "hard"}
     assert json.loads(ris("models", "--json")[1])["models"][0]["licence"] == "Apache-2.0"
 
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from benchmarks.inversion import Method, measure
+from benchmarks.measures.codes import Codes
 from benchmarks.measures.landmarks import LandmarkError
 from benchmarks.measures.parsing import FaceParser, region_overlap
 from benchmarks.measures.pictures import FeatureDistance, PixelError, scaled
@@ -112,10 +113,10 @@ def test_a_benchmark_goes_on_where_it_stopped(generator, faces, tmp_path):
     method = Method("mean", "a", invert)
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        measure(photos, [method], lambda: [PixelError()], generator, Results(out), 2)
-    keys = measure(photos, [method], lambda: [PixelError()], generator, Results(out), 2)
+        measure(photos, [method], lambda: [PixelError()], generator, Results(out), Codes(out), 2)
+    keys = measure(photos, [method], lambda: [PixelError()], generator, Results(out), Codes(out), 2)
     assert calls == [2, 1, 1]
-    measure(photos, [method], lambda: [PixelError()], generator, Results(out), 2)
+    measure(photos, [method], lambda: [PixelError()], generator, Results(out), Codes(out), 2)
     assert calls == [2, 1, 1]
     found = summary(keys, [method], Results(out))
     assert found["mean"]["psnr_128"]["n"] == 3

@@ -36,6 +36,8 @@ def test_modes_by_hand():
     torch.testing.assert_close(layer, expected)
     channel = Normaliser.fit("channel", stats, LAYOUT)(sigma)
     torch.testing.assert_close(channel, torch.tensor([[-1.0, -1, 0], [1, 1, 0]]))
+    blend = Normaliser.fit("blend", stats, LAYOUT)(sigma)
+    torch.testing.assert_close(blend, torch.tensor([[-1.5, -0.5, 0], [0.5, 1.5, 0]]))
     assert torch.equal(Normaliser.fit("none", stats, LAYOUT)(sigma), sigma)
     first = Normaliser.fit("channel", stats, LAYOUT.up_to(4))(sigma)
     assert first.shape == (2, 2)

@@ -174,3 +174,5 @@ class Trainer(Generic[Net, Job]):
                 )
                 yield f"{self.step}/{self.schedule.steps}  {seconds:.2f} s a step  {means}"
                 sums.clear()
+        else:  # the batches came to an end
+            self.save()

@@ -98,7 +98,9 @@ class PhotoLoss:
         return dict(zip(blocks, self.backbone.features(images, blocks), strict=True))
 
     def _embedding(self, images: torch.Tensor) -> torch.Tensor:
-        return self.identity(central_crop(images).contiguous(memory_format=torch.channels_last))
+        crops = central_crop(images).contiguous(memory_format=torch.channels_last)
+        found: torch.Tensor = self.identity(crops)
+        return found
 
     def _distance(
         self, a: dict[int, torch.Tensor], b: dict[int, torch.Tensor], window: torch.Tensor | None

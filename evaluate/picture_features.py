@@ -1,0 +1,241 @@
+"""Feature vectors of sets of pictures: photos, a store's faces, or a file of given features.
+
+A file of features is an ``.npz`` without pickled objects, so that opening it runs no code::
+
+    features   (N, D) floats, one row a picture
+    extractor  the name of what made them; files compare only under the same name
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from data.durable import replacing
+from data.manifest import FILE
+from data.store import Store
+from ingest.alignment.cut import cut_again
+from ingest.embedding import to_batch
+from ingest.sources import find_photos
+from ris.errors import ImageError, InputError
+
+if TYPE_CHECKING:
+    from ris.backbones import EfficientNetLite
+
+SIZE = 224
+"""Pixels at which pictures are given to the network; it was trained at this size."""
+BATCH = 16
+
+
+class Extractor(Protocol):
+    """A network that turns pictures into vectors.
+
+    Attributes:
+        name: names network, layer, picture size and weights; goes with every number.
+        dim: D, length of a vector.
+    """
+
+    name: str
+    dim: int
+
+    def __call__(self, images: torch.Tensor) -> np.ndarray:
+        """(B, 3, S, S) in [-1, 1], any S -> (B, D) float32."""
+        ...
+
+
+class PooledHead:
+    """EfficientNet-Lite0's head, averaged over the picture: 1,280 ImageNet features.
+
+    Args:
+        backbone: the network; None loads it.
+    """
+
+    def __init__(self, backbone: EfficientNetLite | None = None) -> None:
+        if backbone is None:
+            from data.backbones import load_efficientnet
+
+            backbone = load_efficientnet()
+        self._backbone = backbone
+        self.dim = backbone.config.head
+        weights = backbone.fingerprint.rpartition("-")[2][:8]
+        self.name = f"EfficientNet-Lite0 pooled head at {SIZE} px ({weights})"
+
+    @torch.no_grad()
+    def __call__(self, images: torch.Tensor) -> np.ndarray:
+        """See `Extractor`."""
+        if images.shape[-1] != SIZE:
+            images = F.interpolate(
+                images, size=(SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False
+            )
+        (head,) = self._backbone.features(images, [self._backbone.blocks])
+        found: np.ndarray = head.mean((2, 3)).numpy()
+        return found
+
+
+class FeatureSource(Protocol):
+    """A set of pictures as feature vectors."""
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        ...
+
+    @property
+    def extractor(self) -> str:
+        """Name of what makes the vectors."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Their length D."""
+        ...
+
+    @property
+    def total(self) -> int:
+        """Pictures in the set, those that turn out unreadable among them."""
+        ...
+
+    @property
+    def unread(self) -> int:
+        """Pictures that could not be read in the last pass."""
+        ...
+
+    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(B,) numbers within the set and their (B, D) features, again and again the same."""
+        ...
+
+
+@dataclass
+class Features:
+    """Given features: (N, D) `rows` made by `extractor`."""
+
+    name: str
+    extractor: str
+    rows: np.ndarray
+    unread: int = 0
+
+    @property
+    def dim(self) -> int:
+        """Length of a row."""
+        return int(self.rows.shape[1])
+
+    @property
+    def total(self) -> int:
+        """Number of rows."""
+        return len(self.rows)
+
+    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """See `FeatureSource`."""
+        for start in range(0, len(self.rows), 256):
+            part = self.rows[start : start + 256]
+            yield np.arange(start, start + len(part)), part
+
+    def save(self, path: Path) -> None:
+        """Writes the file of the module's text."""
+        with replacing(path) as temporary, temporary.open("wb") as f:
+            np.savez(f, features=self.rows, extractor=np.array(self.extractor))
+
+    @classmethod
+    def load(cls, path: Path) -> Features:
+        """Reads such a file.
+
+        Raises:
+            InputError: not such a file, or numbers in it that are not finite.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as f:
+                rows, extractor = f["features"], str(f["extractor"])
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
+            raise InputError(
+                f"{path} is no file of features: an .npz with features (N, D) and extractor, a "
+                f"name, is wanted ({e})"
+            ) from e
+        if rows.ndim != 2 or 0 in rows.shape or not np.issubdtype(rows.dtype, np.floating):
+            raise InputError(f"{path}: features are (N, D) floats, not {rows.shape} {rows.dtype}")
+        if not np.isfinite(rows).all():
+            raise InputError(f"{path} holds features that are not finite")
+        return cls(str(path), extractor, rows)
+
+
+@dataclass
+class Pictures:
+    """Pictures on disk, read and embedded anew at every pass.
+
+    Attributes:
+        name: for tables.
+        places: photo, and the quad of the face in it; None for the photo's central square.
+        network: makes the vectors.
+        unread: pictures that could not be read in the last pass.
+    """
+
+    name: str
+    places: Sequence[tuple[Path, np.ndarray | None]]
+    network: Extractor
+    unread: int = field(default=0)
+
+    @property
+    def extractor(self) -> str:
+        """The network's name."""
+        return self.network.name
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self.network.dim
+
+    @property
+    def total(self) -> int:
+        """Pictures in the set."""
+        return len(self.places)
+
+    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """See `FeatureSource`."""
+        self.unread = 0
+        for start in range(0, self.total, BATCH):
+            pixels: dict[int, np.ndarray] = {}
+            for number, (path, quad) in enumerate(self.places[start : start + BATCH], start):
+                try:
+                    pixels[number] = cut_again(path, quad, SIZE)
+                except ImageError:
+                    self.unread += 1
+            if pixels:
+                features = self.network(to_batch(list(pixels.values())))
+                yield np.array(list(pixels), dtype=np.int64), features
+
+
+def open_set(argument: str, network: Extractor) -> FeatureSource:
+    """What an argument of `ris eval frechet` names.
+
+    Args:
+        argument: the folder of a store (its faces, cut out as they were ingested), an ``.npz``
+            file of features, or what `ingest.sources.find_photos` takes (the photos' central
+            squares).
+        network: embeds pictures.
+
+    Raises:
+        InputError: nothing there, or a file of another kind.
+        StoreError: the store cannot be read.
+    """
+    path = Path(argument).expanduser()
+    if path.suffix == ".npz" and path.is_file():
+        return Features.load(path)
+    if (path / FILE).is_file():
+        return Pictures(argument, _faces(Store.open(path)), network)
+    return Pictures(argument, [(photo, None) for photo in find_photos(argument)], network)
+
+
+def _faces(store: Store) -> list[tuple[Path, np.ndarray | None]]:
+    found: list[tuple[Path, np.ndarray | None]] = []
+    for batch in store.batches(["path", "aligned", "quad"]):
+        for row in batch.to_pylist():
+            known = row["quad"] is not None and not row["aligned"]
+            quad = np.array(row["quad"], np.float64).reshape(4, 2) if known else None
+            found.append((store.resolve(row["path"]), quad))
+    return found

@@ -1,0 +1,169 @@
+"""Figures of results, as files. Drawn with matplotlib's objects, which need no display."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.durable import disk_error, replacing
+from evaluate.representations import FEATURES
+from ris.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from evaluate.ams import AmsResult
+    from evaluate.frechet import FrechetResult
+    from evaluate.submembership import SubmembershipResult
+    from evaluate.trsi import TrsiResult
+
+SUFFIXES = (".png", ".svg")
+WIDTH, HEIGHT = 6.4, 4.0
+"""Inches of a figure."""
+DPI = 120
+
+
+def check_plot(path: Path) -> None:
+    """Refuses a plot that could not be written, before anything is computed for it.
+
+    Raises:
+        InputError: another suffix, or matplotlib is not installed.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path}: a plot is written as .png or .svg")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as e:
+        raise InputError(
+            "plots need matplotlib, of the extra `eval`: pip install 'ris-faces[eval]'"
+        ) from e
+
+
+def write_plot(path: Path, draw: Callable[[Figure], None], width: float = WIDTH) -> None:
+    """Writes one figure; folders are made.
+
+    Args:
+        path: .png or .svg.
+        draw: draws on the figure.
+        width: inches.
+
+    Raises:
+        InputError: see `check_plot`.
+        StoreError: it cannot be written.
+    """
+    check_plot(path)
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, HEIGHT), dpi=DPI, layout="constrained")
+    draw(figure)
+    kind = path.suffix.lower()[1:]
+    # no time of writing in the file: the same result gives the same file
+    stamp = {"Date": None} if kind == "svg" else {}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with rc_context({"svg.hashsalt": "ris"}), replacing(path) as temporary:
+            figure.savefig(temporary, format=kind, metadata=stamp)
+    except OSError as e:
+        raise disk_error(e, path) from e
+
+
+def trsi_plot(result: TrsiResult, path: Path) -> None:
+    """Box plot of TRSI-IoU, a query's mean over pairs of features, by representation (Fig. 8).
+
+    Boxes hold the median and the quartiles, whiskers the 5th to 95th percentile, points are means.
+    Representations that are the same for every feature are always at 1 and left out.
+    """
+    names = [name for name in result.iou if result.by_query(name).min() < 1]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        axes.boxplot(
+            [result.by_query(name) for name in names],
+            tick_labels=[name.replace(" ", "\n", 1) for name in names],
+            whis=(5, 95),
+            showfliers=False,
+            showmeans=True,
+            widths=0.6,
+            medianprops={"color": "#b03a2e"},
+            meanprops={"marker": "o", "markersize": 4, "markerfacecolor": "black"},
+        )
+        axes.set_ylabel(f"TRSI-IoU@{result.k}")
+
+    write_plot(path, draw, 1 + 0.9 * len(names))
+
+
+def ams_plot(result: AmsResult, path: Path) -> None:
+    """Bars of chance-corrected AMS (rule ``mean``) by feature, one a representation."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        width = 0.8 / len(result.names)
+        for i, name in enumerate(result.names):
+            values = [result.matches[name, f, "mean"].corrected for f in FEATURES]
+            offset = (i - (len(result.names) - 1) / 2) * width
+            axes.bar([j + offset for j in range(len(FEATURES))], values, width, label=name)
+        axes.set_xticks(range(len(FEATURES)), FEATURES)
+        axes.set_ylabel(f"AMS@{result.k}, corrected for chance")
+        axes.legend(fontsize=7, ncols=2, frameon=False)
+
+    write_plot(path, draw, 1.4 * WIDTH)
+
+
+def submembership_plot(result: SubmembershipResult, path: Path) -> None:
+    """Shares of common top channels over the number of clusters, a line for each feature.
+
+    Left what two clusters share, right what all do; dashed: groups of the same sizes at random.
+    """
+
+    def draw(figure: Figure) -> None:
+        left, right = figure.subplots(1, 2, sharey=True)
+        for feature, found in result.ratios.items():
+            counts = [r.clusters for r in found]
+            for axes, own, random in (
+                (left, [r.ratio for r in found], [r.random for r in found]),
+                (right, [r.common for r in found], [r.random_common for r in found]),
+            ):
+                (line,) = axes.plot(counts, own, marker="o", markersize=4, label=feature)
+                axes.plot(counts, random, "--", color=line.get_color(), linewidth=0.9)
+        counts = sorted({r.clusters for found in result.ratios.values() for r in found})
+        for axes, title in ((left, "two clusters, mean over pairs"), (right, "all clusters")):
+            axes.set_xscale("log")
+            axes.set_xticks(counts, [str(c) for c in counts])
+            axes.minorticks_off()
+            axes.set_ylim(0, 1)
+            axes.set_xlabel("clusters of faces")
+            axes.set_title(title, fontsize=10)
+        left.set_ylabel(f"share of top {result.top} channels in common")
+        left.plot([], [], "--", color="grey", linewidth=0.9, label="random groups")
+        left.legend(fontsize=8)
+
+    write_plot(path, draw, 1.4 * WIDTH)
+
+
+def frechet_plot(results: Mapping[str, FrechetResult], path: Path) -> None:
+    """Distances over 1/n and the lines through them, which end at the extrapolated distance.
+
+    Args:
+        results: by the name in the legend; all with features of one extractor.
+        path: .png or .svg.
+    """
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        for name, result in results.items():
+            x = [1 / n for n in result.sizes]
+            points = axes.scatter(x, result.distances, s=14, label=name)
+            ends = [0.0, max(x)]
+            line = result.line
+            colour = points.get_facecolor()[0]
+            axes.plot(ends, [line.intercept + line.slope * e for e in ends], color=colour, lw=1)
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=min([0.0, *(r.line.intercept for r in results.values())]))
+        axes.set_xlabel("1 / pictures in a set")
+        axes.set_ylabel("Fréchet distance")
+        axes.set_title(next(iter(results.values())).extractor, fontsize=9)
+        axes.legend()
+
+    write_plot(path, draw)
