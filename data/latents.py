@@ -15,6 +15,8 @@ from ris.errors import InputError
 
 SIDECAR = "latents.parquet"
 """Found beside the photos, it is used without being named."""
+GENERATOR = "ris.generator"
+"""Key of the generator's fingerprint in a Parquet file's metadata."""
 ROW_GROUP = 1024
 """Codes written, and read, at a time: 2 MB."""
 
@@ -36,19 +38,32 @@ class Latents:
         files: N file names (no folders), or None where codes go with the sorted photos.
         hashes: N hex sha256 of the photos' bytes, or None; a photo with another is not the
             one that the code belongs to.
+        generator: fingerprint of the generator that they are codes of, if it is known.
     """
 
     codes: Codes
     files: list[str] | None = None
     hashes: list[str] | None = None
+    generator: str | None = None
 
 
-def write_latents(path: Path, codes: np.ndarray, files: list[str], hashes: list[str]) -> None:
-    """Writes (N, 512) codes beside their photos, as `read_latents` reads them."""
+def write_latents(
+    path: Path, codes: np.ndarray, files: list[str], hashes: list[str], generator: str
+) -> None:
+    """Writes (N, 512) codes beside their photos, as `read_latents` reads them.
+
+    Args:
+        path: file to write.
+        codes: (N, 512).
+        files: names of the N photos.
+        hashes: their sha256.
+        generator: fingerprint of the generator that they are codes of.
+    """
     flat = pa.FixedSizeListArray.from_arrays(
         pa.array(codes.astype(np.float32).reshape(-1)), codes.shape[1]
     )
     table = pa.table({"file": files, "sha256": hashes, "w": flat})
+    table = table.replace_schema_metadata({GENERATOR: generator})
     with replacing(path) as temporary:
         pq.write_table(table, temporary, row_group_size=ROW_GROUP)
 
@@ -91,7 +106,13 @@ def _read_parquet(path: Path) -> Latents:
     shape = (file.metadata.num_rows, kind.list_size)
     _check_shape("f" if pa.types.is_floating(kind.value_type) else "i", shape, path)
     hashes = table["sha256"].to_pylist() if "sha256" in table.column_names else None
-    return Latents(_ParquetCodes(file, path), table["file"].to_pylist(), hashes)
+    generator = (file.schema_arrow.metadata or {}).get(GENERATOR.encode())
+    return Latents(
+        _ParquetCodes(file, path),
+        table["file"].to_pylist(),
+        hashes,
+        generator.decode() if generator else None,
+    )
 
 
 class _ArrayCodes:

@@ -89,8 +89,15 @@ class Store:
         return next((c for c in candidates if (c / FILE).is_file()), None)
 
     @classmethod
-    def create(cls, folder: str | Path, settings: StoreSettings) -> Store:
+    def create(
+        cls, folder: str | Path, settings: StoreSettings, generator_file: Path | None = None
+    ) -> Store:
         """Opens the store at `folder`, creating it with `settings` where there is none.
+
+        Args:
+            folder: the store's folder.
+            settings: what its rows are made with.
+            generator_file: the generator's weights, which the store remembers.
 
         Raises:
             MismatchError: it exists with other settings.
@@ -115,7 +122,16 @@ class Store:
                 Manifest(settings).write(folder)
         store = cls(folder)
         store.settings.check(settings, folder)
+        if generator_file is not None and generator_file != store.generator_file():
+            with store.locked() as manifest:
+                name = store.relative(generator_file)
+                dataclasses.replace(manifest, generator_file=name).write(folder)
         return store
+
+    def generator_file(self) -> Path | None:
+        """Where the generator's weights were last found; None where they ship with ris."""
+        name = self.manifest().generator_file
+        return None if name is None else self.resolve(name)
 
     def manifest(self) -> Manifest:
         """The committed manifest."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from data.durable import replacing
 from data.nvidia_pickle import Network, read_networks
 from ris.errors import ModelFileError
 from ris.generators.stylegan2 import FILTER, LATENT_AVERAGE, StyleGAN2, StyleGAN2Config
@@ -50,12 +51,72 @@ def load_stylegan2(path: Path) -> StyleGAN2:
         ModelFileError: unreadable, no StyleGAN2, or a tensor is missing, left over or of another
             shape (the first is named).
     """
-    weights = read_weights(path)
+    return _built(read_weights(path), path)
+
+
+def _built(weights: Weights, path: Path) -> StyleGAN2:
     try:
         config = StyleGAN2Config.of_weights(weights.tensors, weights.clamp)
         return StyleGAN2(weights.tensors, config)
     except ValueError as e:
         raise ModelFileError(f"{path}: {e}") from e
+
+
+def convert(source: Path, target: Path) -> dict[str, Any]:
+    """Writes a StyleGAN2's file in another form; returns what there is to say about it.
+
+    Args:
+        source: of any form that `load_stylegan2` reads.
+        target: ``.pt`` (rosinality's, which other programs read) or ``.safetensors``.
+
+    Raises:
+        ModelFileError: the source cannot be used, or the target is of another form.
+        StoreError: the target cannot be written.
+    """
+    suffix = target.suffix.lower()
+    if suffix == ".pkl":
+        raise ModelFileError(
+            f"{target}: a .pkl is NVIDIA's program with its weights; write .pt or .safetensors"
+        )
+    if suffix not in (".pt", ".safetensors"):
+        raise ModelFileError(f"{target}: a generator is written as .pt or .safetensors")
+    weights = read_weights(source)
+    generator = _built(weights, source)
+    write = _write_torch if suffix == ".pt" else _write_safetensors
+    with replacing(target) as temporary:
+        write(temporary, weights)
+    return {
+        "file": target,
+        "generator": generator.fingerprint,
+        "size": generator.image_size,
+        "widths": generator.config.widths,
+        "mapping_layers": generator.config.mapping_layers,
+    }
+
+
+def _write_torch(path: Path, weights: Weights) -> None:
+    """As rosinality's programs have it, the filters included."""
+    network = {k: v.clone() for k, v in weights.tensors.items() if k != LATENT_AVERAGE}
+    kernel = 4 * torch.outer(torch.tensor(FILTER), torch.tensor(FILTER)) / sum(FILTER) ** 2
+    for i in range(sum(name.endswith(".activate.bias") for name in network) // 2):
+        network[f"convs.{2 * i}.conv.blur.kernel"] = kernel.clone()
+        network[f"to_rgbs.{i}.upsample.kernel"] = kernel.clone()
+    content: dict[str, Any] = {"g_ema": network}
+    if LATENT_AVERAGE in weights.tensors:
+        content[LATENT_AVERAGE] = weights.tensors[LATENT_AVERAGE].clone()
+    if weights.clamp is not None:
+        content[CLAMP] = weights.clamp
+    torch.save(content, path)
+
+
+def _write_safetensors(path: Path, weights: Weights) -> None:
+    from safetensors.torch import save_file
+
+    metadata = {} if weights.clamp is None else {CLAMP: repr(weights.clamp)}
+    tensors = {
+        k: v.clone(memory_format=torch.contiguous_format) for k, v in weights.tensors.items()
+    }
+    save_file(tensors, path, metadata)
 
 
 def read_weights(path: Path) -> Weights:

@@ -8,19 +8,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.assets import DEFAULT_GENERATOR, load_catalogue, load_generator
+from data.assets import (
+    CATALOGUE_FILE,
+    DEFAULT_GENERATOR,
+    catalogue_beside,
+    load_catalogue,
+    load_generator,
+)
+from data.manifest import FILE as MANIFEST
+from data.store import Store
 from ingest.embedding import MAX_RESOLUTION, Embedder
+from ris.errors import MismatchError, ModelFileError
 
 if TYPE_CHECKING:
-    from data.store import Store
     from ingest.alignment.cut import Aligned, Aligner, Faces
     from ingest.inversion import Inverter
     from ingest.inverters import InverterKind
     from ris.catalogue import FeatureCatalogue
     from ris.generators.protocol import Generator
-
-CATALOGUE_FILE = "catalogue.safetensors"
-"""A store whose catalogue is not the shipped one keeps a copy under this name."""
 
 
 @dataclass
@@ -28,8 +33,10 @@ class Session:
     """Settings of a run and the models behind them.
 
     Attributes:
-        generator_name: which generator.
-        catalogue_path: a catalogue's file; None for the shipped one.
+        generator_name: which generator, where it ships.
+        generator_file: weights of another one, see `data.stylegan2_files`.
+        expected_generator: fingerprint of the store's generator, which it must have.
+        catalogue_path: a catalogue's file; None for the generator's own.
         max_resolution: widest activation in the scores; None for all.
         instance_norm: see `ris.contribution.class_energy`.
         inverter_kind: how photos become codes; None: by the encoder, unless `following` finds
@@ -40,6 +47,8 @@ class Session:
     """
 
     generator_name: str = DEFAULT_GENERATOR
+    generator_file: Path | None = None
+    expected_generator: str | None = None
     catalogue_path: Path | None = None
     max_resolution: int | None = MAX_RESOLUTION
     instance_norm: bool = True
@@ -49,16 +58,39 @@ class Session:
     faces: Faces = "largest"
 
     @classmethod
-    def of_store(cls, store: Store, aligned: Aligned = "auto") -> Session:
-        """The session that reads further photos as the rows of a store were read."""
-        own = store.folder / CATALOGUE_FILE
-        return cls(
+    def of_store(
+        cls, store: Store, aligned: Aligned = "auto", generator_file: Path | None = None
+    ) -> Session:
+        """The session that reads further photos as the rows of a store were read.
+
+        Args:
+            store: the store.
+            aligned: see `Session`.
+            generator_file: the store's generator, where it is not found any more.
+        """
+        session = cls(
             generator_name=store.settings.generator_name,
-            catalogue_path=own if own.exists() else None,
+            generator_file=generator_file,
             max_resolution=store.settings.max_resolution,
             instance_norm=store.settings.instance_norm,
             aligned=aligned,
-        ).following(store)
+        )
+        return session.at(store.folder).following(store)
+
+    def at(self, folder: Path) -> Session:
+        """This session with what is known at a store's folder, whether there is a store yet or
+        not: its generator and its catalogue, or the catalogue that lies beside it."""
+        other = copy.copy(self)
+        store = Store(folder) if (folder / MANIFEST).is_file() else None
+        if store is not None:
+            other.generator_file = self.generator_file or store.generator_file()
+            other.expected_generator = store.settings.generator
+        if self.catalogue_path is None:
+            own = folder / CATALOGUE_FILE
+            if not own.exists() and other.generator_file is not None:
+                own = catalogue_beside(folder, other.generator)
+            other.catalogue_path = own if own.exists() else None
+        return other
 
     def following(self, store: Store) -> Session:
         """This session, or one that shares its models but inverts as most faces of a store were
@@ -77,8 +109,24 @@ class Session:
 
     @cached_property
     def generator(self) -> Generator:
-        """The face generator."""
-        return load_generator(self.generator_name)
+        """The face generator.
+
+        Raises:
+            ModelFileError: its file is gone or damaged.
+            MismatchError: it is not the store's.
+        """
+        if self.generator_file is not None and not self.generator_file.is_file():
+            raise ModelFileError(
+                f"no generator file {self.generator_file}: name it with --generator"
+            )
+        found = load_generator(self.generator_file or self.generator_name)
+        if self.expected_generator not in (None, found.fingerprint):
+            raise MismatchError(
+                f"the store's faces are of generator {self.expected_generator}, "
+                f"{self.generator_file or self.generator_name} is {found.fingerprint}: name the "
+                "store's with --generator, or another store with --store"
+            )
+        return found
 
     @cached_property
     def catalogue(self) -> FeatureCatalogue:

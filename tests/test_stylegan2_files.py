@@ -15,7 +15,7 @@ from checkpoints import as_nvidia, network, nvidia_modules, rosinality, write_pi
 from safetensors.torch import save_file
 
 from data.nvidia_pickle import read_networks
-from data.stylegan2_files import load_stylegan2
+from data.stylegan2_files import convert, load_stylegan2
 from ris.errors import ModelFileError
 from ris.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 
@@ -115,6 +115,54 @@ def test_the_file_may_change_after_loading(tensors, expected, tmp_path):
     sigma = expected.sigma(torch.ones(1, 512))
     with torch.no_grad():
         assert torch.equal(generator.render(sigma), expected.render(sigma))
+
+
+# -- writing -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+@pytest.mark.parametrize("form", ["pt", "safetensors", "pkl"])
+def test_converted_files_are_the_same_network(form, suffix, tensors, expected, tmp_path):
+    target = tmp_path / f"made.{suffix}"
+    facts = convert(FORMS[form](tmp_path, tensors), target)
+    assert facts == {
+        "file": target,
+        "generator": expected.fingerprint,
+        "size": 32,
+        "widths": CONFIG.widths,
+        "mapping_layers": 3,
+    }
+    again = load_stylegan2(target)
+    assert again.fingerprint == expected.fingerprint
+    assert torch.equal(again.mean_w(), expected.mean_w())
+
+
+def test_a_written_pt_has_every_entry_of_rosinalitys(tensors, tmp_path):
+    convert(write_pkl(tmp_path / "a.pkl", tensors), tmp_path / "b.pt")
+    content = torch.load(tmp_path / "b.pt", weights_only=True)
+    assert set(content) == {"g_ema", "latent_avg"}
+    assert set(content["g_ema"]) == set(tensors) - {"latent_avg"}
+    for name, tensor in content["g_ema"].items():
+        assert torch.equal(tensor, tensors[name]), name
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_converting_keeps_the_clamp_and_a_missing_mean(suffix, tensors, tmp_path):
+    names = {k: v for k, v in tensors.items() if k != "latent_avg"}
+    source, target = write_pkl(tmp_path / "a.pkl", names, clamp=256.0), tmp_path / f"b.{suffix}"
+    convert(source, target)
+    before, after = load_stylegan2(source), load_stylegan2(target)
+    assert after.config.clamp == 256
+    assert after.fingerprint == before.fingerprint
+    assert torch.equal(after.mean_w(), before.mean_w())
+
+
+@pytest.mark.parametrize("name", ["b.pkl", "b.onnx"])
+def test_other_forms_are_not_written(name, tensors, tmp_path):
+    source = write_pt(tmp_path / "a.pt", tensors)
+    with pytest.raises(ModelFileError, match=r"\.pt or \.safetensors"):
+        convert(source, tmp_path / name)
+    assert not (tmp_path / name).exists()
 
 
 # -- what is refused ---------------------------------------------------------------------------
