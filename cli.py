@@ -303,10 +303,30 @@ class FaceChoice(str, Enum):
 
 
 class InverterKind(str, Enum):
-    """How a photo becomes a code."""
+    """How a photo becomes a code, without a file."""
 
     encoder = "encoder"
     optimisation = "optimisation"
+
+
+InverterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--inverter",
+        help="From photo to code: encoder, optimisation, or a pSp or e4e checkpoint (.pt) "
+        "(default: as the store's faces, else encoder).",
+    ),
+]
+
+
+def _inverter(given: str | None) -> dict[str, Any]:
+    """The session's options behind --inverter."""
+    if given is None or given in InverterKind.__members__:
+        return {"inverter_kind": given}
+    path = Path(str(given))
+    if not path.suffix:
+        raise InputError(f"--inverter is encoder, optimisation or a file (.pt), not {given!r}")
+    return {"inverter_file": path}
 
 
 @app.command()
@@ -314,7 +334,7 @@ def ingest(
     path: Annotated[str, typer.Argument(help="Folder, photo, list of paths (.txt), or pattern.")],
     store: StoreOption = None,
     latents: Annotated[
-        Path | None, typer.Option(help="Codes (N,512) or (N,L,512): .parquet, .npy, .npz.")
+        Path | None, typer.Option(help="Codes (N,512) or (N,L,512): .parquet, .npy, .npz, .pt.")
     ] = None,
     metadata: Annotated[
         Path | None, typer.Option(help="CSV or Parquet joined by file name.")
@@ -325,10 +345,7 @@ def ingest(
     faces: Annotated[
         FaceChoice, typer.Option(help="Take the largest face of a photo, or all.")
     ] = FaceChoice.largest,
-    inverter: Annotated[
-        InverterKind | None,
-        typer.Option(help="From photo to code (default: as the store's faces, else encoder)."),
-    ] = None,
+    inverter: InverterOption = None,
     refine: Annotated[
         int | None,
         typer.Option(help="Steps of optimisation: none after the encoder, 60 without, by default."),
@@ -355,7 +372,7 @@ def ingest(
         catalogue_path=catalog,
         max_resolution=max_resolution or None,
         instance_norm=not raw,
-        inverter_kind=inverter.value if inverter else None,
+        **_inverter(inverter),
         refine=refine,
         aligned=aligned.value,
         faces=faces.value,
@@ -465,6 +482,9 @@ def query(
     ] = AlignedInput.auto,
     out: Annotated[Path | None, typer.Option(help="Contact sheet (.png or .jpg).")] = None,
     generator: GeneratorOption = None,
+    inverter: Annotated[
+        Path | None, typer.Option(help="The store's pSp or e4e checkpoint, if it moved.")
+    ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -478,8 +498,8 @@ def query(
     opened = _open(store)
     features = parse_features(feature)
     _build_missing(opened, features)
-    chosen = aligned is not AlignedInput.auto or generator is not None
-    reader = Session.of_store(opened, aligned.value, generator) if chosen else None
+    chosen = aligned is not AlignedInput.auto or generator or inverter
+    reader = Session.of_store(opened, aligned.value, generator, inverter) if chosen else None
     if reader and generator:
         _ = reader.generator  # is it the store's?
     found = search(opened, face, features, k=k, where=where, reader=reader)

@@ -89,15 +89,8 @@ class Store:
         return next((c for c in candidates if (c / FILE).is_file()), None)
 
     @classmethod
-    def create(
-        cls, folder: str | Path, settings: StoreSettings, generator_file: Path | None = None
-    ) -> Store:
+    def create(cls, folder: str | Path, settings: StoreSettings) -> Store:
         """Opens the store at `folder`, creating it with `settings` where there is none.
-
-        Args:
-            folder: the store's folder.
-            settings: what its rows are made with.
-            generator_file: the generator's weights, which the store remembers.
 
         Raises:
             MismatchError: it exists with other settings.
@@ -122,15 +115,27 @@ class Store:
                 Manifest(settings).write(folder)
         store = cls(folder)
         store.settings.check(settings, folder)
-        if generator_file is not None and generator_file != store.generator_file():
-            with store.locked() as manifest:
-                name = store.relative(generator_file)
-                dataclasses.replace(manifest, generator_file=name).write(folder)
         return store
+
+    def remember(self, *, generator: Path | None = None, inverter: Path | None = None) -> None:
+        """Notes where weights that do not ship are, for later runs; None leaves what is noted."""
+        with self.locked() as manifest:
+            noted = dataclasses.replace(
+                manifest,
+                generator_file=self.relative(generator) if generator else manifest.generator_file,
+                inverter_file=self.relative(inverter) if inverter else manifest.inverter_file,
+            )
+            if noted != manifest:
+                noted.write(self.folder)
 
     def generator_file(self) -> Path | None:
         """Where the generator's weights were last found; None where they ship with ris."""
         name = self.manifest().generator_file
+        return None if name is None else self.resolve(name)
+
+    def inverter_file(self) -> Path | None:
+        """Likewise the encoder's."""
+        name = self.manifest().inverter_file
         return None if name is None else self.resolve(name)
 
     def manifest(self) -> Manifest:

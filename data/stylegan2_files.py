@@ -8,7 +8,6 @@ fingerprint whichever file it came from. No file can run code: ``.pt`` is read w
 from __future__ import annotations
 
 import re
-from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 
 from data.durable import replacing
 from data.nvidia_pickle import Network, read_networks
+from data.torch_files import check_dense, read_torch
 from ris.errors import ModelFileError
 from ris.generators.stylegan2 import FILTER, LATENT_AVERAGE, StyleGAN2, StyleGAN2Config
 
@@ -144,37 +144,6 @@ def read_weights(path: Path) -> Weights:
         raise ModelFileError(f"{path}: {e}") from e
 
 
-def read_torch(path: Path) -> Any:
-    """What a torch file holds, nothing of it run; its tensors may be views of the file.
-
-    Raises:
-        ModelFileError: damaged, or it holds more than tensors and plain data.
-    """
-    import pickle
-    import zipfile
-
-    try:
-        zipped = zipfile.is_zipfile(path)
-        if zipped:
-            with zipfile.ZipFile(path) as archive:
-                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                    raise ModelFileError(f"{path} is compressed, which torch's files never are")
-        with torch.serialization.safe_globals([Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as e:
-        if found := re.search(r"GLOBAL (\S+)|class (\S+) from|(?:function|class) (\S+)", str(e)):
-            wanted = next(group for group in found.groups() if group)
-            raise ModelFileError(
-                f"{path} holds more than tensors (it wants {wanted.rstrip('.,')}): not loaded"
-            ) from e
-        raise ModelFileError(f"{path} is no torch file, or holds more than tensors") from e
-    except ModelFileError:
-        raise
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, IndexError,
-            AttributeError, MemoryError, AssertionError, zipfile.BadZipFile) as e:  # fmt: skip
-        raise ModelFileError(f"{path} is no torch file, or damaged") from e
-
-
 def _from_torch(content: Any, path: Path) -> Weights:
     """A rosinality checkpoint, the decoder of an encoder's checkpoint, or a bare state dict."""
     if not isinstance(content, dict):
@@ -239,15 +208,12 @@ def _ours(tensors: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.Te
     found: dict[str, torch.Tensor] = {}
     usual = torch.outer(torch.tensor(FILTER), torch.tensor(FILTER)) / sum(FILTER) ** 2
     for name, tensor in pairs:
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise ModelFileError(f"{path}: {name} {tuple(tensor.shape)} has fewer numbers")
+        check_dense(name, tensor, path)
         if name.endswith((".kernel", "resample_filter")):
             expected = usual * (4 if name.endswith(".kernel") else 1)
             if tensor.shape != (4, 4) or not torch.allclose(tensor.float(), expected, atol=1e-5):
                 raise ModelFileError(f"{path}: {name} is another filter than 1 3 3 1")
             continue
-        if not tensor.is_floating_point():
-            raise ModelFileError(f"{path}: {name} holds {tensor.dtype}, not floats")
         found[name] = tensor
     return found
 

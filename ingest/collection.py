@@ -77,8 +77,12 @@ def ingest_collection(
             f"the latents are of generator {codes.generator}, this run has {ours}: name theirs "
             "with --generator"
         )
+    if codes is not None:
+        codes = codes.of_rows(session.generator.layout.rows, total)
     embedder = session.embedder()
-    store = Store.create(folder, embedder.settings(), session.generator_file)
+    store = Store.create(folder, embedder.settings())
+    if session.generator_file or session.inverter_file:
+        store.remember(generator=session.generator_file, inverter=session.inverter_file)
     if session.catalogue_path is not None and session.catalogue_path.parent != store.folder:
         with replacing(store.folder / CATALOGUE_FILE) as temporary:
             shutil.copyfile(session.catalogue_path, temporary)

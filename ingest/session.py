@@ -41,6 +41,7 @@ class Session:
         instance_norm: see `ris.contribution.class_energy`.
         inverter_kind: how photos become codes; None: by the encoder, unless `following` finds
             something else.
+        inverter_file: a pSp or e4e checkpoint that does it instead.
         refine: steps of optimisation, see `ingest.inverters.make_inverter`.
         aligned: whether photos are face crops, see `ingest.alignment.cut.Aligner`.
         faces: take the largest face of each photo, or all.
@@ -54,12 +55,17 @@ class Session:
     instance_norm: bool = True
     inverter_kind: InverterKind | None = None
     refine: int | None = None
+    inverter_file: Path | None = None
     aligned: Aligned = "auto"
     faces: Faces = "largest"
 
     @classmethod
     def of_store(
-        cls, store: Store, aligned: Aligned = "auto", generator_file: Path | None = None
+        cls,
+        store: Store,
+        aligned: Aligned = "auto",
+        generator_file: Path | None = None,
+        inverter_file: Path | None = None,
     ) -> Session:
         """The session that reads further photos as the rows of a store were read.
 
@@ -67,10 +73,12 @@ class Session:
             store: the store.
             aligned: see `Session`.
             generator_file: the store's generator, where it is not found any more.
+            inverter_file: likewise the checkpoint that its faces were inverted by.
         """
         session = cls(
             generator_name=store.settings.generator_name,
             generator_file=generator_file,
+            inverter_file=inverter_file,
             max_resolution=store.settings.max_resolution,
             instance_norm=store.settings.instance_norm,
             aligned=aligned,
@@ -85,6 +93,8 @@ class Session:
         if store is not None:
             other.generator_file = self.generator_file or store.generator_file()
             other.expected_generator = store.settings.generator
+            if self.inverter_kind is None and self.refine is None:
+                other.inverter_file = self.inverter_file or store.inverter_file()
         if self.catalogue_path is None:
             own = folder / CATALOGUE_FILE
             if not own.exists() and other.generator_file is not None:
@@ -97,7 +107,8 @@ class Session:
         inverted, where no inverter was chosen."""
         from ingest.inverters import options_of
 
-        if self.inverter_kind is not None or self.refine is not None:
+        chosen = (self.inverter_kind, self.refine, self.inverter_file)
+        if any(option is not None for option in chosen):
             return self
         kind, refine = options_of(next(iter(store.inverters()), ""))
         if (kind, refine) == ("encoder", None):
@@ -151,7 +162,8 @@ class Session:
     def _inverter(self) -> Inverter:
         from ingest.inverters import make_inverter
 
-        return make_inverter(self.generator, self.inverter_kind or "encoder", self.refine)
+        kind = self.inverter_kind or "encoder"
+        return make_inverter(self.generator, kind, self.refine, self.inverter_file)
 
     def inverter(self) -> Inverter:
         """The inverter for photos."""

@@ -49,6 +49,22 @@ def rule(name: str, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.from_numpy(np.asarray(r, np.float32))
 
 
+def encoder_rule(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """A weight of a pSp or e4e encoder."""
+    r = draw(name, shape)
+    if name.endswith("running_var"):
+        r = 1 + np.float32(0.1) * np.abs(r)
+    elif name.endswith(("running_mean", "bias")):
+        r = np.float32(0.1) * r
+    elif len(shape) == 4:
+        r = r / np.float32(np.sqrt(np.prod(shape[1:])))
+    elif name.endswith("_layer.2.weight"):  # of a PReLU
+        r = np.float32(0.25) + np.float32(0.05) * r
+    elif len(shape) == 1:
+        r = 1 + np.float32(0.1) * r
+    return torch.from_numpy(np.asarray(r, np.float32))
+
+
 def rosinality(config: StyleGAN2Config) -> dict[str, torch.Tensor]:
     """State dict as rosinality's generator has it, the filters included."""
     shapes = dict(config.expected_shapes())
