@@ -273,6 +273,9 @@ _BUILDERS: dict[tuple[str, str], Any] = {
     ("torch", "device"): _Inert,
     ("torch", "Size"): _Inert,
     ("numpy", "dtype"): _Inert,
+    ("numpy", "ndarray"): _Inert,
+    ("numpy.core.multiarray", "_reconstruct"): _Inert,
+    ("numpy._core.multiarray", "_reconstruct"): _Inert,
     ("numpy.core.multiarray", "scalar"): _Inert,
     ("numpy._core.multiarray", "scalar"): _Inert,
 }

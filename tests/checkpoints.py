@@ -204,6 +204,7 @@ def _module(tensors: Mapping[str, torch.Tensor], source: str, clamp: float | Non
         "_init_args": (),
         "_init_kwargs": sys.modules["dnnlib.util"].EasyDict(w_dim=512),
         "weight_gain": np.float64(0.04),
+        "bands": np.ones(4),
     }
     if "noise_const" in own:
         state |= {"use_noise": True, "activation": "lrelu", "conv_clamp": clamp}

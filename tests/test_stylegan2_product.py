@@ -192,6 +192,27 @@ def test_a_moved_checkpoint_is_named_again(ris):
     assert Store.open(".ris").manifest().rows == FACES + 1
 
 
+def test_a_wplus_code_for_one_photo(ris):
+    code = np.float32(np.random.RandomState(0).standard_normal((10, 512)))
+    Path("more").mkdir()
+    Image.new("RGB", (64, 64)).save("more/a.png")
+    np.save("code.npy", code)
+    np.save("other.npy", np.zeros((1, 18, 512), np.float32))
+    status, _, err = ris("ingest", "more", "--latents", "other.npy")
+    assert status == 1
+    assert "(1, 18, 512), expected (N, 512), (10, 512) or (N, 10, 512)" in err
+    assert ris("ingest", "more", "--latents", "code.npy")[0] == 0
+    found = json.loads(ris("sql", "select id, path from faces", "--json")[1])
+    (face,) = [row["id"] for row in found if row["path"] == "more/a.png"]
+    np.testing.assert_array_equal(Store.open(".ris").face(face).w, code)
+
+
+def test_info_names_the_file(ris):
+    facts = json.loads(ris("info", "--json")[1])
+    assert facts["generator_file"] == str(Path("ours.pt").absolute())
+    assert "inverter_file" not in facts
+
+
 def test_the_same_network_in_another_form_may_be_given(ris):
     tensors = rosinality(CONFIG) | {"latent_avg": torch.zeros(512)}
     write_pickle(Path("ours.pkl"), as_nvidia(tensors))
