@@ -80,6 +80,13 @@ PlotOption = Annotated[Path | None, typer.Option(help="Figure to write (.png or 
 CatalogOption = Annotated[
     Path | None, typer.Option("--catalog", help="A feature catalogue's file (default: shipped).")
 ]
+GeneratorOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--generator",
+        help="StyleGAN2 weights: .pt, .pkl or .safetensors (default: the store's, or shipped).",
+    ),
+]
 
 
 def main() -> None:
@@ -167,6 +174,13 @@ def _numbers(text: str, option: str) -> list[int]:
         raise InputError(f"{option} takes whole numbers with commas, not {text!r}") from e
 
 
+def _home(store: Path | None) -> Path:
+    """The folder of the store that was named, of the nearest one, or of one to be made here."""
+    from data.store import FOLDER, Store
+
+    return store or Store.nearest() or Path(FOLDER)
+
+
 def _shown(path: Path) -> str:
     """A path relative to the working directory where it lies below it."""
     here = Path.cwd()
@@ -181,22 +195,29 @@ class ModelsAction(str, Enum):
 
     list = "list"
     pull = "pull"
+    convert = "convert"
 
 
 @app.command()
 def models(
-    action: Annotated[ModelsAction, typer.Argument(help="list or pull")] = ModelsAction.list,
+    action: Annotated[
+        ModelsAction, typer.Argument(help="list, pull or convert")
+    ] = ModelsAction.list,
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Files to pull (default: all that are not optional)."),
+        typer.Argument(help="To pull (default: all that are not optional), or convert: FROM TO."),
     ] = None,
     force: Annotated[bool, typer.Option(help="Check files in place; fetch wrong ones.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List model files with origin and licence, or pull them (also done on first need).
+    """List model files with origin and licence, pull them (also done on first need), or convert
+    a StyleGAN2 checkpoint (.pt, .pkl, .safetensors) into another form (.pt, .safetensors).
 
     Example: ris models pull
     """
+    if action is ModelsAction.convert:
+        _convert(names or [], as_json)
+        return
     from data.registry import cache_folder, model_file, pull, registry, state
 
     wanted = [model_file(n) for n in names or ()] or [
@@ -221,6 +242,18 @@ def models(
         print(f"  {origin:<8} {e[origin]}")
 
 
+def _convert(names: list[str], as_json: bool) -> None:
+    from data.stylegan2_files import convert
+
+    if len(names) != 2:
+        raise InputError("convert takes two files, as in `ris models convert ffhq.pkl ffhq.pt`")
+    facts = convert(Path(names[0]), Path(names[1]))
+    if as_json:
+        _print_json(facts)
+    else:
+        print(f"{facts['file']}: {facts['generator']}, {facts['size']} px")
+
+
 # -- faces in ---------------------------------------------------------------------------------
 
 
@@ -242,6 +275,7 @@ def sample(
         typer.Option(help="Pixels (default: the generator's)."),
     ] = None,
     form: Annotated[Format, typer.Option("--format", help="Picture format.")] = Format.jpg,
+    generator: GeneratorOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Render faces and write their latents beside them, so that ingesting them is quick.
@@ -254,7 +288,7 @@ def sample(
     with _progress("rendering", as_json) as progress:
         rendered = sampling.sample(
             folder,
-            load_generator(),
+            load_generator(generator) if generator else load_generator(),
             n=n,
             seed=seed,
             truncation=truncation,
@@ -284,10 +318,30 @@ class FaceChoice(str, Enum):
 
 
 class InverterKind(str, Enum):
-    """How a photo becomes a code."""
+    """How a photo becomes a code, without a file."""
 
     encoder = "encoder"
     optimisation = "optimisation"
+
+
+InverterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--inverter",
+        help="From photo to code: encoder, optimisation, or a pSp or e4e checkpoint (.pt) "
+        "(default: as the store's faces, else encoder).",
+    ),
+]
+
+
+def _inverter(given: str | None) -> dict[str, Any]:
+    """The session's options behind --inverter."""
+    if given is None or given in InverterKind.__members__:
+        return {"inverter_kind": given}
+    path = Path(str(given))
+    if not path.suffix:
+        raise InputError(f"--inverter is encoder, optimisation or a file (.pt), not {given!r}")
+    return {"inverter_file": path}
 
 
 @app.command()
@@ -295,7 +349,7 @@ def ingest(
     path: Annotated[str, typer.Argument(help="Folder, photo, list of paths (.txt), or pattern.")],
     store: StoreOption = None,
     latents: Annotated[
-        Path | None, typer.Option(help="Codes (N,512) or (N,L,512): .parquet, .npy, .npz.")
+        Path | None, typer.Option(help="Codes (N,512) or (N,L,512): .parquet, .npy, .npz, .pt.")
     ] = None,
     metadata: Annotated[
         Path | None, typer.Option(help="CSV or Parquet joined by file name.")
@@ -306,10 +360,7 @@ def ingest(
     faces: Annotated[
         FaceChoice, typer.Option(help="Take the largest face of a photo, or all.")
     ] = FaceChoice.largest,
-    inverter: Annotated[
-        InverterKind | None,
-        typer.Option(help="From photo to code (default: as the store's faces, else encoder)."),
-    ] = None,
+    inverter: InverterOption = None,
     refine: Annotated[
         int | None,
         typer.Option(help="Steps of optimisation: none after the encoder, 60 without, by default."),
@@ -320,23 +371,23 @@ def ingest(
     raw: Annotated[bool, typer.Option("--raw", help="No instance norm in the scores.")] = False,
     prune: Annotated[bool, typer.Option(help="Remove faces whose photo is gone.")] = False,
     catalog: CatalogOption = None,
+    generator: GeneratorOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the faces in photos and add them; run it again to resume or to add what is new.
 
     Example: ris ingest celebahq/ --metadata labels.csv
     """
-    from data.store import FOLDER, Store
     from ingest.collection import ingest_collection
-    from ingest.session import CATALOGUE_FILE, Session
+    from ingest.session import Session
 
-    target = store or Store.nearest() or Path(FOLDER)
-    own = target / CATALOGUE_FILE
+    target = _home(store)
     session = Session(
-        catalogue_path=catalog or (own if own.exists() else None),
+        generator_file=generator,
+        catalogue_path=catalog,
         max_resolution=max_resolution or None,
         instance_norm=not raw,
-        inverter_kind=inverter.value if inverter else None,
+        **_inverter(inverter),
         refine=refine,
         aligned=aligned.value,
         faces=faces.value,
@@ -445,6 +496,10 @@ def query(
         AlignedInput, typer.Option(help="The photo is a face crop: find out, yes or no.")
     ] = AlignedInput.auto,
     out: Annotated[Path | None, typer.Option(help="Contact sheet (.png or .jpg).")] = None,
+    generator: GeneratorOption = None,
+    inverter: Annotated[
+        Path | None, typer.Option(help="The store's pSp or e4e checkpoint, if it moved.")
+    ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -458,8 +513,10 @@ def query(
     opened = _open(store)
     features = parse_features(feature)
     _build_missing(opened, features)
-    chosen = aligned is not AlignedInput.auto
-    reader = Session.of_store(opened, aligned.value) if chosen else None
+    chosen = aligned is not AlignedInput.auto or generator or inverter
+    reader = Session.of_store(opened, aligned.value, generator, inverter) if chosen else None
+    if reader and generator:
+        _ = reader.generator  # is it the store's?
     found = search(opened, face, features, k=k, where=where, reader=reader)
     if out:
         from query.sheet import contact_sheet, save_picture
@@ -559,6 +616,7 @@ def transfer(
         bool, typer.Option("--unmarked", help="Leave out the note that the picture is synthetic.")
     ] = False,
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("transfer.png"),
+    generator: GeneratorOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -597,10 +655,19 @@ def transfer(
         mark=not unmarked,
     )
     opened = _open_if_there(store)
+    session = None
+    if generator is not None:
+        from ingest.session import Session
+
+        session = (
+            Session.of_store(opened, generator_file=generator)
+            if opened is not None
+            else Session(generator_file=generator).at(_home(store))
+        )
     if opened is not None and from_query is not None:
         _build_missing(opened, request.features)
     with _progress("averaging masks", as_json) as progress:
-        facts = carry_out(request, out, opened, progress)
+        facts = carry_out(request, out, opened, progress, session)
     if as_json:
         _print_json({"file": out, **facts})
     else:
@@ -612,10 +679,15 @@ def transfer(
 
 @catalog_app.command("fit")
 def catalog_fit(
-    out: Annotated[Path, typer.Option(help="File to write (.safetensors).")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File (.safetensors); with --generator by default beside the store."),
+    ] = None,
     clusters: Annotated[int | None, typer.Option(help="Number of clusters.")] = None,
     faces: Annotated[int | None, typer.Option(help="Generated faces to fit on.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
+    generator: GeneratorOption = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Learn the clusters anew from generated faces, without labels.
@@ -625,10 +697,20 @@ def catalog_fit(
     from ingest.catalogue_files import refit
 
     with _progress("fitting", as_json) as progress:
-        catalogue = refit(out, clusters=clusters, faces=faces, seed=seed, progress=progress)
-    facts = {"file": out, "clusters": catalogue.clusters, "catalogue": catalogue.fingerprint}
+        file, catalogue = refit(
+            out,
+            generator_file=generator,
+            store=_home(store),
+            clusters=clusters,
+            faces=faces,
+            seed=seed,
+            progress=progress,
+        )
+    facts = {"file": file, "clusters": catalogue.clusters, "catalogue": catalogue.fingerprint}
     if as_json:
         _print_json(facts)
+    elif out is None:
+        print(f"{facts['clusters']} clusters in {_shown(file)}, where ris ingest finds them")
     else:
         print(f"{facts['clusters']} clusters in {out}; use it with ris ingest --catalog {out}")
 
@@ -639,6 +721,8 @@ def catalog_show(
     catalog: CatalogOption = None,
     faces: Annotated[int, typer.Option(help="Number of generated faces.")] = 8,
     seed: Annotated[int, typer.Option(help="First seed.")] = 0,
+    generator: GeneratorOption = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Draw the catalogue's classes over generated faces.
@@ -647,7 +731,7 @@ def catalog_show(
     """
     from query.catalogue_sheet import draw
 
-    areas = draw(out, catalog, faces=faces, seed=seed)
+    areas = draw(out, catalog, generator_file=generator, store=_home(store), faces=faces, seed=seed)
     if as_json:
         _print_json({"file": out, "area": areas})
     else:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ris.generators.protocol import Generator
 
 DEFAULT_GENERATOR = "mobilestylegan-ffhq"
+CATALOGUE_FILE = "catalogue.safetensors"
+"""A store whose catalogue is not the shipped one keeps a copy under this name."""
 
 
 def asset_path(name: str) -> Path:
@@ -23,17 +25,30 @@ def asset_path(name: str) -> Path:
     return Path(str(resources.files("data").joinpath("assets", name)))
 
 
-def load_generator(name: str = DEFAULT_GENERATOR) -> Generator:
-    """The generator called `name`; its files are pulled on first need.
+def catalogue_beside(folder: Path, generator: Generator) -> Path:
+    """Where `ris catalog fit` puts the catalogue of a generator that does not ship: beside the
+    store's folder."""
+    return folder.absolute().parent / f"catalogue-{generator.fingerprint}.safetensors"
+
+
+def load_generator(name: str | Path = DEFAULT_GENERATOR) -> Generator:
+    """The generator called `name`, whose files are pulled on first need, or that of a file of
+    StyleGAN2 weights.
 
     Raises:
         ModelFileError: unknown name, or its files cannot be fetched or read.
     """
+    if isinstance(name, Path):
+        from data.stylegan2_files import load_stylegan2
+
+        return load_stylegan2(name)
     from data.openvino_ir import mobilestylegan_weights
     from ris.generators.mobilestylegan import MobileStyleGAN
 
     if name != DEFAULT_GENERATOR:
-        raise ModelFileError(f"unknown generator {name!r}; known: {DEFAULT_GENERATOR}")
+        raise ModelFileError(
+            f"generator {name!r} does not come with ris: name its file with --generator"
+        )
     model = model_file(name)
     pull(model)
     try:
@@ -72,6 +87,11 @@ def load_catalogue(generator: Generator, path: Path | None = None) -> FeatureCat
     from ris.catalogue import FeatureCatalogue
 
     source = path or asset_path(f"catalogue-{generator.name}.safetensors")
+    if path is None and not source.is_file():
+        raise ModelFileError(
+            f"no feature catalogue for generator {generator.fingerprint}: make one with "
+            "`ris catalog fit --generator FILE`"
+        )
     if not source.is_file():
         raise ModelFileError(
             f"no feature catalogue {source}: fit one with `ris catalog fit` and name it with "

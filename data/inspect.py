@@ -38,11 +38,13 @@ def summary(store: Store) -> dict[str, Any]:
             "bytes": content.get("bytes"),
             "current": content.get("extra", {}).get("store_state") == manifest.state,
         }
+    files = {"generator_file": store.generator_file(), "inverter_file": store.inverter_file()}
     return {
         "store": str(store.folder),
         "faces": manifest.rows,
         "failures": len(read_failures(store)),
         "generator": settings.generator,
+        **{name: str(path) for name, path in files.items() if path is not None},
         "catalogue": settings.catalogue,
         "style_channels": settings.layout.channels,
         "covered_channels": settings.covered.channels,

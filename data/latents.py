@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -11,10 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.durable import replacing
-from ris.errors import InputError
+from ris.errors import InputError, ModelFileError
 
 SIDECAR = "latents.parquet"
 """Found beside the photos, it is used without being named."""
+GENERATOR = "ris.generator"
+"""Key of the generator's fingerprint in a Parquet file's metadata."""
 ROW_GROUP = 1024
 """Codes written, and read, at a time: 2 MB."""
 
@@ -36,31 +38,81 @@ class Latents:
         files: N file names (no folders), or None where codes go with the sorted photos.
         hashes: N hex sha256 of the photos' bytes, or None; a photo with another is not the
             one that the code belongs to.
+        generator: fingerprint of the generator that they are codes of, if it is known.
     """
 
     codes: Codes
     files: list[str] | None = None
     hashes: list[str] | None = None
+    generator: str | None = None
+
+    def of_rows(self, rows: int, photos: int) -> Latents:
+        """These codes for a generator of W+ codes of `rows` rows.
+
+        A single (L, 512) array is one W+ code where there is one photo, else it is L codes in W.
+
+        Args:
+            rows: L.
+            photos: how many they are for.
+
+        Raises:
+            InputError: W+ codes of another number of rows.
+        """
+        if not len(self.codes):
+            return self
+        first = self.codes[0]
+        if first.ndim == 2 and len(first) != rows:
+            raise InputError(
+                f"the latents are ({len(self.codes)}, {len(first)}, {first.shape[1]}), expected "
+                f"(N, 512), ({rows}, 512) or (N, {rows}, 512) for this generator"
+            )
+        alone = self.files is None and photos == 1 < rows == len(self.codes)
+        return replace(self, codes=_OneCode(self.codes)) if first.ndim == 1 and alone else self
 
 
-def write_latents(path: Path, codes: np.ndarray, files: list[str], hashes: list[str]) -> None:
-    """Writes (N, 512) codes beside their photos, as `read_latents` reads them."""
+class _OneCode:
+    """The rows of a single W+ code, which were read as codes of their own."""
+
+    def __init__(self, rows: Codes) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return np.stack([self._rows[i] for i in range(len(self._rows))])
+
+
+def write_latents(
+    path: Path, codes: np.ndarray, files: list[str], hashes: list[str], generator: str
+) -> None:
+    """Writes (N, 512) codes beside their photos, as `read_latents` reads them.
+
+    Args:
+        path: file to write.
+        codes: (N, 512).
+        files: names of the N photos.
+        hashes: their sha256.
+        generator: fingerprint of the generator that they are codes of.
+    """
     flat = pa.FixedSizeListArray.from_arrays(
         pa.array(codes.astype(np.float32).reshape(-1)), codes.shape[1]
     )
     table = pa.table({"file": files, "sha256": hashes, "w": flat})
+    table = table.replace_schema_metadata({GENERATOR: generator})
     with replacing(path) as temporary:
         pq.write_table(table, temporary, row_group_size=ROW_GROUP)
 
 
 def read_latents(path: Path) -> Latents:
-    """Codes from ``.parquet`` (columns file, w, optionally sha256), ``.npy`` or ``.npz``.
+    """Codes from ``.parquet`` (columns file, w, optionally sha256), ``.npy``, ``.npz``, ``.pt``.
 
-    Codes stay on the disk until they are asked for (but for ``.npz``). Pickled arrays are
-    refused.
+    Codes stay on the disk until they are asked for (but for ``.npz``). Pickled arrays, and torch
+    files that hold more than tensors, are refused.
 
     Raises:
-        InputError: missing, unreadable, or of another shape than (N, 512) or (N, L, 512).
+        InputError: missing, unreadable, or of another shape than (N, 512), (L, 512) or
+            (N, L, 512).
     """
     if not path.is_file():
         raise InputError(f"no latents file {path}")
@@ -77,9 +129,34 @@ def read_latents(path: Path) -> Latents:
                 loaded = loaded["w" if "w" in names else names[0]]
             _check_shape(loaded.dtype.kind, loaded.shape, path)
             return Latents(_ArrayCodes(loaded, path))
+        if suffix in (".pt", ".pth"):
+            return Latents(_ArrayCodes(_read_torch(path), path))
     except (OSError, ValueError, KeyError, EOFError, pa.ArrowException) as e:
         raise InputError(f"{path} is not a readable latents file: {e}") from e
-    raise InputError(f"{path}: latents come as .parquet, .npy or .npz")
+    raise InputError(f"{path}: latents come as .parquet, .npy, .npz or .pt")
+
+
+def _read_torch(path: Path) -> np.ndarray:
+    """The tensor of a torch file, or the only one, or the one called ``w``, of a table."""
+    import torch
+
+    from data.torch_files import check_dense, read_torch
+
+    try:
+        found = read_torch(path)
+        if isinstance(found, dict):
+            if len(found) != 1 and "w" not in found:
+                names = ", ".join(map(str, list(found)[:5]))
+                raise InputError(f"{path} holds {names}: name the codes `w`")
+            found = found["w" if "w" in found else next(iter(found))]
+        if not isinstance(found, torch.Tensor):
+            raise InputError(f"{path} holds no tensor, expected floats (N, 512) or (N, L, 512)")
+        _check_shape("f" if found.is_floating_point() else "i", tuple(found.shape), path)
+        check_dense("the codes", found, path)
+    except ModelFileError as e:
+        raise InputError(str(e)) from e
+    array: np.ndarray = found.detach().float().numpy()
+    return array
 
 
 def _read_parquet(path: Path) -> Latents:
@@ -91,7 +168,13 @@ def _read_parquet(path: Path) -> Latents:
     shape = (file.metadata.num_rows, kind.list_size)
     _check_shape("f" if pa.types.is_floating(kind.value_type) else "i", shape, path)
     hashes = table["sha256"].to_pylist() if "sha256" in table.column_names else None
-    return Latents(_ParquetCodes(file, path), table["file"].to_pylist(), hashes)
+    generator = (file.schema_arrow.metadata or {}).get(GENERATOR.encode())
+    return Latents(
+        _ParquetCodes(file, path),
+        table["file"].to_pylist(),
+        hashes,
+        generator.decode() if generator else None,
+    )
 
 
 class _ArrayCodes:
@@ -137,7 +220,9 @@ class _ParquetCodes:
 def _check_shape(kind: str, shape: tuple[int, ...], path: Path) -> None:
     if kind != "f" or len(shape) not in (2, 3) or shape[-1] != 512:
         what = "floats" if kind == "f" else "no floats"
-        raise InputError(f"{path} holds {what} {shape}, expected floats (N, 512) or (N, L, 512)")
+        raise InputError(
+            f"{path} holds {what} {shape}, expected floats (N, 512), (L, 512) or (N, L, 512)"
+        )
 
 
 def _finite(code: np.ndarray, path: Path) -> np.ndarray:

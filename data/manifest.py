@@ -90,6 +90,11 @@ class Manifest:
     shards: tuple[Shard, ...] = ()
     next_shard: int = 0
     """Number of the next shard file; never reused, so that a file name means one content."""
+    generator_file: str | None = None
+    """Where the generator's weights were last found, if they do not ship: a path as the store
+    keeps paths. No setting: the file may move, its fingerprint counts."""
+    inverter_file: str | None = None
+    """Likewise the encoder's."""
     format: int = field(default=FORMAT)
 
     @property
@@ -131,6 +136,8 @@ class Manifest:
                 settings=StoreSettings(**settings),
                 shards=tuple(Shard(**shard) for shard in raw["shards"]),
                 next_shard=int(raw["next_shard"]),
+                generator_file=raw.get("generator_file"),
+                inverter_file=raw.get("inverter_file"),
             )
         except FileNotFoundError as e:
             raise StoreError(f"{folder} is not a ris store: run `ris ingest FOLDER` first") from e

@@ -117,6 +117,27 @@ class Store:
         store.settings.check(settings, folder)
         return store
 
+    def remember(self, *, generator: Path | None = None, inverter: Path | None = None) -> None:
+        """Notes where weights that do not ship are, for later runs; None leaves what is noted."""
+        with self.locked() as manifest:
+            noted = dataclasses.replace(
+                manifest,
+                generator_file=self.relative(generator) if generator else manifest.generator_file,
+                inverter_file=self.relative(inverter) if inverter else manifest.inverter_file,
+            )
+            if noted != manifest:
+                noted.write(self.folder)
+
+    def generator_file(self) -> Path | None:
+        """Where the generator's weights were last found; None where they ship with ris."""
+        name = self.manifest().generator_file
+        return None if name is None else self.resolve(name)
+
+    def inverter_file(self) -> Path | None:
+        """Likewise the encoder's."""
+        name = self.manifest().inverter_file
+        return None if name is None else self.resolve(name)
+
     def manifest(self) -> Manifest:
         """The committed manifest."""
         return Manifest.read(self.folder)

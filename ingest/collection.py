@@ -8,14 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.assets import CATALOGUE_FILE
 from data.durable import replacing
 from data.latents import SIDECAR, Latents, read_latents
 from data.metadata import join_metadata, read_table
 from data.store import Store
 from ingest.pipeline import IngestReport, ingest
-from ingest.session import CATALOGUE_FILE, Session
+from ingest.session import Session
 from ingest.sources import find_photos
-from ris.errors import InputError
+from ris.errors import InputError, MismatchError
 
 
 @dataclass
@@ -52,8 +53,8 @@ def ingest_collection(
     Args:
         argument: see `ingest.sources.find_photos`.
         folder: the store's folder.
-        session: generator, catalogue and options; an inverter that nobody chose becomes that
-            of the store's faces.
+        session: generator, catalogue and options; a generator, catalogue or inverter that
+            nobody chose becomes that of the store's faces.
         latents: file of codes; by default ``latents.parquet`` in the folder, or beside the
             first photo, if there.
         metadata: CSV or Parquet table joined by file name.
@@ -68,9 +69,20 @@ def ingest_collection(
     if metadata is not None:
         read_table(metadata)  # so that a wrong name does not cost an ingest
     total = sum(1 for _ in find_photos(argument))
+    session = session.at(folder)
     codes = _latents(argument, latents)
+    ours = session.generator.fingerprint
+    if codes is not None and codes.generator not in (None, ours):
+        raise MismatchError(
+            f"the latents are of generator {codes.generator}, this run has {ours}: name theirs "
+            "with --generator"
+        )
+    if codes is not None:
+        codes = codes.of_rows(session.generator.layout.rows, total)
     embedder = session.embedder()
     store = Store.create(folder, embedder.settings())
+    if session.generator_file or session.inverter_file:
+        store.remember(generator=session.generator_file, inverter=session.inverter_file)
     if session.catalogue_path is not None and session.catalogue_path.parent != store.folder:
         with replacing(store.folder / CATALOGUE_FILE) as temporary:
             shutil.copyfile(session.catalogue_path, temporary)

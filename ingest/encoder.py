@@ -107,7 +107,10 @@ def load_encoder_inverter(generator: Generator) -> EncoderInverter:
 
     path = asset_path(f"encoder-{generator.name}.safetensors")
     if not path.is_file():
-        raise ModelFileError(f"there is no encoder for the generator {generator.name}")
+        raise ModelFileError(
+            f"no encoder ships for the generator {generator.name}: name a pSp or e4e checkpoint "
+            "with --inverter, or codes with --latents"
+        )
     tensors, metadata = load_tensors(path)
     if metadata.get("generator") != generator.fingerprint:
         raise MismatchError(

@@ -372,7 +372,10 @@ def load_inverter(
     from data.backbones import load_efficientnet
 
     if not isinstance(generator, MobileStyleGAN):
-        raise ModelFileError(f"there is no inverter for the generator {generator.name}")
+        raise ModelFileError(
+            f"optimisation is fitted to the shipped generator, not to {generator.name}: name a "
+            "pSp or e4e checkpoint with --inverter, or codes with --latents"
+        )
     tensors, metadata = load_tensors(asset_path(f"inversion-{generator.name}.safetensors"))
     backbone = load_efficientnet()
     for what, ours in (("generator", generator.fingerprint), ("backbone", backbone.fingerprint)):

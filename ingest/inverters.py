@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Literal
 
 import torch
 
+from ingest.checkpoint_encoder import load_checkpoint_inverter
 from ingest.encoder import load_encoder_inverter
 from ingest.inversion import (
     REFINEMENT,
@@ -65,6 +67,7 @@ def make_inverter(
     generator: Generator,
     kind: InverterKind = "encoder",
     refine: int | None = None,
+    file: Path | None = None,
 ) -> Inverter:
     """The inverter that a user chose.
 
@@ -73,13 +76,18 @@ def make_inverter(
         kind: where the code comes from.
         refine: steps of optimisation after it; None: none for the encoder, the default number
             for optimisation.
+        file: a pSp or e4e checkpoint, whose encoder is used instead.
 
     Raises:
-        InputError: a negative number of steps.
+        InputError: a negative number of steps, or an encoder for another generator.
         ModelFileError: a model is missing or damaged.
     """
     if refine is not None and refine < 0:
         raise InputError(f"--refine takes 0 or more steps, not {refine}")
+    if file is not None:
+        if refine:
+            raise InputError("--refine goes with the shipped generator's encoder")
+        return load_checkpoint_inverter(generator, file)
     if kind == "optimisation":
         return load_inverter(generator, steps=refine)
     encoder = load_encoder_inverter(generator)

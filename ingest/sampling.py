@@ -12,7 +12,7 @@ from PIL import Image
 from data.durable import disk_error, replacing
 from data.hashing import file_sha256
 from data.latents import SIDECAR, read_latents, write_latents
-from ris.errors import InputError
+from ris.errors import InputError, MismatchError
 from ris.generators.protocol import Generator
 
 TRUNCATION = 0.7
@@ -69,6 +69,7 @@ def sample(
 
     Raises:
         InputError: an argument out of range, or latents of another kind in the folder.
+        MismatchError: the folder holds faces of another generator.
         StoreError: the folder cannot be written.
     """
     if n < 1 or seed < 0 or seed + n > 2**31:
@@ -83,7 +84,7 @@ def sample(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise disk_error(e, folder) from e
-    table = _Sidecar(folder)
+    table = _Sidecar(folder, generator.fingerprint)
     rendered = 0
     for i in range(n):
         name = f"seed{seed + i:06d}{suffix}"
@@ -113,13 +114,19 @@ def _save(path: Path, picture: Image.Image) -> None:
 class _Sidecar:
     """The latents file of a folder, with what it held before."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, generator: str) -> None:
         self._folder = folder
+        self._generator = generator
         self._codes: dict[str, tuple[np.ndarray, str]] = {}
         if (folder / SIDECAR).exists():
             before = read_latents(folder / SIDECAR)
             if before.files is None or before.hashes is None:
                 raise InputError(f"{folder / SIDECAR} was not written by ris sample")
+            if before.generator not in (None, generator):
+                raise MismatchError(
+                    f"the faces in {folder} are of generator {before.generator}, this run has "
+                    f"{generator}: name another folder"
+                )
             codes = (before.codes[i] for i in range(len(before.codes)))
             entries = zip(codes, before.hashes, strict=True)
             self._codes = dict(zip(before.files, entries, strict=True))
@@ -137,4 +144,5 @@ class _Sidecar:
     def write(self) -> None:
         names = sorted(self._codes)
         codes = np.stack([self._codes[n][0] for n in names])
-        write_latents(self._folder / SIDECAR, codes, names, [self._codes[n][1] for n in names])
+        hashes = [self._codes[n][1] for n in names]
+        write_latents(self._folder / SIDECAR, codes, names, hashes, self._generator)

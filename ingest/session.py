@@ -8,19 +8,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.assets import DEFAULT_GENERATOR, load_catalogue, load_generator
+from data.assets import (
+    CATALOGUE_FILE,
+    DEFAULT_GENERATOR,
+    catalogue_beside,
+    load_catalogue,
+    load_generator,
+)
+from data.manifest import FILE as MANIFEST
+from data.store import Store
 from ingest.embedding import MAX_RESOLUTION, Embedder
+from ris.errors import MismatchError, ModelFileError
 
 if TYPE_CHECKING:
-    from data.store import Store
     from ingest.alignment.cut import Aligned, Aligner, Faces
     from ingest.inversion import Inverter
     from ingest.inverters import InverterKind
     from ris.catalogue import FeatureCatalogue
     from ris.generators.protocol import Generator
-
-CATALOGUE_FILE = "catalogue.safetensors"
-"""A store whose catalogue is not the shipped one keeps a copy under this name."""
 
 
 @dataclass
@@ -28,44 +33,82 @@ class Session:
     """Settings of a run and the models behind them.
 
     Attributes:
-        generator_name: which generator.
-        catalogue_path: a catalogue's file; None for the shipped one.
+        generator_name: which generator, where it ships.
+        generator_file: weights of another one, see `data.stylegan2_files`.
+        expected_generator: fingerprint of the store's generator, which it must have.
+        catalogue_path: a catalogue's file; None for the generator's own.
         max_resolution: widest activation in the scores; None for all.
         instance_norm: see `ris.contribution.class_energy`.
         inverter_kind: how photos become codes; None: by the encoder, unless `following` finds
             something else.
+        inverter_file: a pSp or e4e checkpoint that does it instead.
         refine: steps of optimisation, see `ingest.inverters.make_inverter`.
         aligned: whether photos are face crops, see `ingest.alignment.cut.Aligner`.
         faces: take the largest face of each photo, or all.
     """
 
     generator_name: str = DEFAULT_GENERATOR
+    generator_file: Path | None = None
+    expected_generator: str | None = None
     catalogue_path: Path | None = None
     max_resolution: int | None = MAX_RESOLUTION
     instance_norm: bool = True
     inverter_kind: InverterKind | None = None
     refine: int | None = None
+    inverter_file: Path | None = None
     aligned: Aligned = "auto"
     faces: Faces = "largest"
 
     @classmethod
-    def of_store(cls, store: Store, aligned: Aligned = "auto") -> Session:
-        """The session that reads further photos as the rows of a store were read."""
-        own = store.folder / CATALOGUE_FILE
-        return cls(
+    def of_store(
+        cls,
+        store: Store,
+        aligned: Aligned = "auto",
+        generator_file: Path | None = None,
+        inverter_file: Path | None = None,
+    ) -> Session:
+        """The session that reads further photos as the rows of a store were read.
+
+        Args:
+            store: the store.
+            aligned: see `Session`.
+            generator_file: the store's generator, where it is not found any more.
+            inverter_file: likewise the checkpoint that its faces were inverted by.
+        """
+        session = cls(
             generator_name=store.settings.generator_name,
-            catalogue_path=own if own.exists() else None,
+            generator_file=generator_file,
+            inverter_file=inverter_file,
             max_resolution=store.settings.max_resolution,
             instance_norm=store.settings.instance_norm,
             aligned=aligned,
-        ).following(store)
+        )
+        return session.at(store.folder).following(store)
+
+    def at(self, folder: Path) -> Session:
+        """This session with what is known at a store's folder, whether there is a store yet or
+        not: its generator and its catalogue, or the catalogue that lies beside it."""
+        other = copy.copy(self)
+        store = Store(folder) if (folder / MANIFEST).is_file() else None
+        if store is not None:
+            other.generator_file = self.generator_file or store.generator_file()
+            other.expected_generator = store.settings.generator
+            if self.inverter_kind is None and self.refine is None:
+                other.inverter_file = self.inverter_file or store.inverter_file()
+        if self.catalogue_path is None:
+            own = folder / CATALOGUE_FILE
+            if not own.exists() and other.generator_file is not None:
+                own = catalogue_beside(folder, other.generator)
+            other.catalogue_path = own if own.exists() else None
+        return other
 
     def following(self, store: Store) -> Session:
         """This session, or one that shares its models but inverts as most faces of a store were
         inverted, where no inverter was chosen."""
         from ingest.inverters import options_of
 
-        if self.inverter_kind is not None or self.refine is not None:
+        chosen = (self.inverter_kind, self.refine, self.inverter_file)
+        if any(option is not None for option in chosen):
             return self
         kind, refine = options_of(next(iter(store.inverters()), ""))
         if (kind, refine) == ("encoder", None):
@@ -77,8 +120,24 @@ class Session:
 
     @cached_property
     def generator(self) -> Generator:
-        """The face generator."""
-        return load_generator(self.generator_name)
+        """The face generator.
+
+        Raises:
+            ModelFileError: its file is gone or damaged.
+            MismatchError: it is not the store's.
+        """
+        if self.generator_file is not None and not self.generator_file.is_file():
+            raise ModelFileError(
+                f"no generator file {self.generator_file}: name it with --generator"
+            )
+        found = load_generator(self.generator_file or self.generator_name)
+        if self.expected_generator not in (None, found.fingerprint):
+            raise MismatchError(
+                f"the store's faces are of generator {self.expected_generator}, "
+                f"{self.generator_file or self.generator_name} is {found.fingerprint}: name the "
+                "store's with --generator, or another store with --store"
+            )
+        return found
 
     @cached_property
     def catalogue(self) -> FeatureCatalogue:
@@ -103,7 +162,8 @@ class Session:
     def _inverter(self) -> Inverter:
         from ingest.inverters import make_inverter
 
-        return make_inverter(self.generator, self.inverter_kind or "encoder", self.refine)
+        kind = self.inverter_kind or "encoder"
+        return make_inverter(self.generator, kind, self.refine, self.inverter_file)
 
     def inverter(self) -> Inverter:
         """The inverter for photos."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from data.assets import load_catalogue, load_generator
+from data.assets import catalogue_beside, load_catalogue, load_generator
 from ingest.sampling import sample_w, to_image
 from query.sheet import save_picture
 from ris.errors import InputError
@@ -28,13 +28,21 @@ STRENGTH = 0.45  # of the colour over the picture
 
 
 def draw(
-    out: Path, source: Path | None = None, *, faces: int = 8, seed: int = 0
+    out: Path,
+    source: Path | None = None,
+    *,
+    generator_file: Path | None = None,
+    store: Path | None = None,
+    faces: int = 8,
+    seed: int = 0,
 ) -> dict[str, float]:
     """Draws a catalogue's classes over generated faces; returns each class's mean area.
 
     Args:
         out: picture to write (.png or .jpg).
-        source: the catalogue's file; None for the shipped one.
+        source: the catalogue's file; None for the generator's own.
+        generator_file: weights of another generator, see `data.stylegan2_files`.
+        store: the store's folder, beside which its catalogue lies.
         faces: number of faces, seeds `seed` onward.
         seed: first seed.
 
@@ -43,7 +51,9 @@ def draw(
     """
     if faces < 1:
         raise InputError(f"cannot draw {faces} faces")
-    generator = load_generator()
+    generator = load_generator(generator_file) if generator_file else load_generator()
+    if source is None and generator_file is not None and store is not None:
+        source = catalogue_beside(store, generator)
     catalogue = load_catalogue(generator, source)
     areas = torch.zeros(len(catalogue.classes))
     tiles = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -10,13 +10,22 @@ import torch.nn.functional as F
 from ris.catalogue import FeatureCatalogue, pixel_features, resize
 from ris.generators.protocol import Generator
 from ris.kmeans import spherical_kmeans
+from ris.layout import StyleLayout
 
-DEFAULT_LAYERS = ("3.conv2", "4.up")  # their inputs: what the 64 px block's convolutions give
+DEFAULT_LAYERS = ("3.conv2", "4.up")  # of the shipped generator, see `feature_layers`
+WIDEST = 64  # pixels of the activations that describe a pixel
 TRUNCATION = 0.7
 FACES, CLUSTERS, SEED = 400, 192, 11  # of the shipped catalogue
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
+
+
+def feature_layers(layout: StyleLayout) -> tuple[str, ...]:
+    """Names of the two layers whose inputs describe a pixel best: what the convolutions at 64 px
+    (or at the generator's size, where that is less) give."""
+    names = [x.name for x in layout if not x.to_image and x.resolution <= WIDEST]
+    return tuple(names[-2:])
 
 
 def fit(
@@ -26,7 +35,7 @@ def fit(
     clusters: int = CLUSTERS,
     truncation: float = TRUNCATION,
     seed: int = SEED,
-    layers: tuple[str, ...] = DEFAULT_LAYERS,
+    layers: tuple[str, ...] | None = None,
     weights: tuple[float, ...] | None = None,
     size: int = 64,
     pixels: int = 256,
@@ -45,7 +54,8 @@ def fit(
         clusters: number of clusters n.
         truncation: 1 samples all of W, 0 the mean face only.
         seed: of the faces, the pixels drawn and the clustering.
-        layers: names of the style layers whose inputs describe a pixel.
+        layers: names of the style layers whose inputs describe a pixel; None: those of
+            `feature_layers`.
         weights: length of each layer's part of the feature (None: 1 each).
         size: height and width of the masks in pixels.
         pixels: different pixels drawn of each face; faces * pixels rows are held in half precision.
@@ -55,6 +65,7 @@ def fit(
     Raises:
         ValueError: a layer that the generator lacks.
     """
+    layers = layers or feature_layers(generator.layout)
     names = [layer.name for layer in generator.layout]
     if missing := sorted(set(layers) - set(names)):
         raise ValueError(f"the generator has no style layer {missing[0]!r}")
@@ -202,16 +213,33 @@ def transfer_grouping(
     for catalogue in (fitted, teacher):
         catalogue.check(generator)
         layers += catalogue.needed_layers(generator.layout)
-    size = (fitted.size, fitted.size)
-    clusters, classes = [], []
     sampled = sample_activations(generator, tuple(layers), faces, truncation, seed)
-    for done, (_, activations) in enumerate(sampled, 1):
-        clusters.append(fitted.cluster_labels(activations))
-        known = teacher.labels(activations)[:, None].float()
-        classes.append(F.interpolate(known, size=size, mode="nearest-exact")[:, 0].long())
+    pairs = ((fitted.cluster_labels(found), teacher.labels(found)) for _, found in sampled)
+    return group_like(fitted, teacher.classes, pairs, progress and (lambda n: progress(n, faces)))
+
+
+def group_like(
+    fitted: FeatureCatalogue,
+    classes: tuple[str, ...],
+    pairs: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    progress: Callable[[int], None] | None = None,
+) -> FeatureCatalogue:
+    """Groups clusters into the classes that cover most of them.
+
+    Args:
+        fitted: has the clusters.
+        classes: names of the K classes.
+        pairs: for one face after another its clusters and its classes, (1, h, w) int64 each;
+            of different sizes, if need be.
+        progress: called with the number of faces done.
+    """
+    size = (fitted.size, fitted.size)
+    clusters, wanted = [], []
+    for done, (own, known) in enumerate(pairs, 1):
+        clusters.append(own)
+        resized = F.interpolate(known[:, None].float(), size=size, mode="nearest-exact")
+        wanted.append(resized[:, 0].long())
         if progress is not None:
-            progress(done, faces)
-    groups = group_by_overlap(
-        torch.cat(clusters), torch.cat(classes), fitted.clusters, len(teacher.classes)
-    )
-    return fitted.grouped(groups, teacher.classes)
+            progress(done)
+    groups = group_by_overlap(torch.cat(clusters), torch.cat(wanted), fitted.clusters, len(classes))
+    return fitted.grouped(groups, classes)
