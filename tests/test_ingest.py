@@ -143,8 +143,8 @@ def test_latents_without_names_go_with_the_photos_in_order(work, session, genera
     ("codes", "message"),
     [
         (np.zeros((5, 512), np.float32), "5 latents for 6 photos"),
-        (np.zeros((6, 18, 512), np.float32), "has 18 rows, this generator takes 22"),
-        (np.zeros((6, 100), np.float32), r"expected floats \(N, 512\) or \(N, L, 512\)"),
+        (np.zeros((6, 18, 512), np.float32), r"expected \(N, 512\), \(22, 512\) or \(N, 22, 512\)"),
+        (np.zeros((6, 100), np.float32), r"floats \(N, 512\), \(L, 512\) or \(N, L, 512\)"),
         (np.zeros((6, 512), np.int64), "no floats .* expected floats"),
         (np.full((6, 512), np.nan, np.float32), "not finite"),
         (np.array([{"evil": 1}] * 6, dtype=object), "not a readable latents file"),
