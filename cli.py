@@ -1067,6 +1067,8 @@ def eval_frechet(
 ) -> None:
     """Fréchet distance of two sets of pictures in a network's features, without the bias of size.
 
+    By default the network is EfficientNet-Lite0; --weights takes Inception's, FID's among them.
+
     Example: ris eval frechet edited/ photos/ --plot frechet.svg
     """
     from evaluate import plots
