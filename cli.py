@@ -1055,6 +1055,10 @@ def eval_submembership(
 def eval_frechet(
     first: Annotated[str, typer.Argument(help="Photos, a store's folder, or features (.npz).")],
     second: Annotated[str, typer.Argument(help="What to compare them with, likewise.")],
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Inception-v3's, to compare in its features: .pth, .pt, .safetensors."),
+    ] = None,
     sizes: Annotated[int, typer.Option(help="Numbers of pictures to compare at.")] = 10,
     share: Annotated[float, typer.Option(help="The smallest, as a share of the sets.")] = 0.5,
     seed: Annotated[int, typer.Option(help="Which pictures are in the smaller parts.")] = 0,
@@ -1063,16 +1067,20 @@ def eval_frechet(
 ) -> None:
     """Fréchet distance of two sets of pictures in a network's features, without the bias of size.
 
+    By default the network is EfficientNet-Lite0; --weights takes Inception's, FID's among them.
+
     Example: ris eval frechet edited/ photos/ --plot frechet.svg
     """
     from evaluate import plots
     from evaluate.frechet import evaluate_frechet
+    from evaluate.picture_features import InceptionPool
 
     if plot:
         plots.check_plot(plot)
+    network = InceptionPool(weights) if weights else None
     with _progress("reading photos", as_json) as progress:
         result = evaluate_frechet(
-            first, second, sizes=sizes, share=share, seed=seed, progress=progress
+            first, second, sizes=sizes, share=share, seed=seed, network=network, progress=progress
         )
     _print_json(result.to_json()) if as_json else print(result.table())
     if plot:

@@ -22,8 +22,11 @@ from data.durable import replacing
 from data.manifest import FILE
 from data.store import Store
 from ingest.alignment.cut import cut_again
+from ingest.decode import decode
 from ingest.embedding import to_batch
 from ingest.sources import find_photos
+from ris.backbones.inception_v3 import DIM
+from ris.backbones.inception_v3 import SIZE as INCEPTION_SIZE
 from ris.errors import ImageError, InputError
 
 if TYPE_CHECKING:
@@ -44,6 +47,14 @@ class Extractor(Protocol):
 
     name: str
     dim: int
+
+    def picture(self, path: Path, quad: np.ndarray | None) -> torch.Tensor:
+        """(3, S, S) in [-1, 1]: a photo's quad, or its central square, at the network's size.
+
+        Raises:
+            ImageError: see `ingest.alignment.cut.cut_again`.
+        """
+        ...
 
     def __call__(self, images: torch.Tensor) -> np.ndarray:
         """(B, 3, S, S) in [-1, 1], any S -> (B, D) float32."""
@@ -67,6 +78,10 @@ class PooledHead:
         weights = backbone.fingerprint.rpartition("-")[2][:8]
         self.name = f"EfficientNet-Lite0 pooled head at {SIZE} px ({weights})"
 
+    def picture(self, path: Path, quad: np.ndarray | None) -> torch.Tensor:
+        """See `Extractor`."""
+        return to_batch([cut_again(path, quad, SIZE)])[0]
+
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> np.ndarray:
         """See `Extractor`."""
@@ -77,6 +92,50 @@ class PooledHead:
         (head,) = self._backbone.features(images, [self._backbone.blocks])
         found: np.ndarray = head.mean((2, 3)).numpy()
         return found
+
+
+class InceptionPool:
+    """The pool features of Inception-v3: 2,048 numbers.
+
+    A whole photo's central square is taken pixel by pixel and resized as pytorch-fid does, bilinear
+    without antialiasing; a quad is cut out at the network's size.
+
+    Args:
+        weights: file of the weights, see `data.inception_files`.
+
+    Raises:
+        ModelFileError: see `data.inception_files.load_inception`.
+    """
+
+    def __init__(self, weights: Path) -> None:
+        from data.inception_files import load_inception
+
+        self._network, digest = load_inception(weights)
+        self.dim = DIM
+        self.name = f"Inception-v3 {self._network.variant} {digest[:8]}"
+
+    def picture(self, path: Path, quad: np.ndarray | None) -> torch.Tensor:
+        """See `Extractor`."""
+        if quad is not None:
+            return to_batch([cut_again(path, quad, INCEPTION_SIZE)])[0]
+        photo = np.asarray(decode(path).picture)
+        side = min(photo.shape[:2])
+        top, left = ((length - side) // 2 for length in photo.shape[:2])
+        return _resized(to_batch([photo[top : top + side, left : left + side]]))[0]
+
+    @torch.no_grad()
+    def __call__(self, images: torch.Tensor) -> np.ndarray:
+        """See `Extractor`."""
+        found: np.ndarray = self._network(_resized(images)).numpy()
+        return found
+
+
+def _resized(images: torch.Tensor) -> torch.Tensor:
+    """(B, 3, S, S) at Inception's size, as pytorch-fid resizes."""
+    if images.shape[-1] == INCEPTION_SIZE:
+        return images
+    size = (INCEPTION_SIZE, INCEPTION_SIZE)
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
 
 class FeatureSource(Protocol):
@@ -199,15 +258,15 @@ class Pictures:
         """See `FeatureSource`."""
         self.unread = 0
         for start in range(0, self.total, BATCH):
-            pixels: dict[int, np.ndarray] = {}
+            pictures: dict[int, torch.Tensor] = {}
             for number, (path, quad) in enumerate(self.places[start : start + BATCH], start):
                 try:
-                    pixels[number] = cut_again(path, quad, SIZE)
+                    pictures[number] = self.network.picture(path, quad)
                 except ImageError:
                     self.unread += 1
-            if pixels:
-                features = self.network(to_batch(list(pixels.values())))
-                yield np.array(list(pixels), dtype=np.int64), features
+            if pictures:
+                features = self.network(torch.stack(list(pictures.values())))
+                yield np.array(list(pictures), dtype=np.int64), features
 
 
 def open_set(argument: str, network: Extractor) -> FeatureSource:

@@ -12,6 +12,8 @@ from PIL import Image
 from evaluate.frechet import FrechetResult, compare, evaluate_frechet, part_moments
 from evaluate.picture_features import Features, open_set
 from evaluate.plots import frechet_plot
+from ingest.alignment.cut import cut_again
+from ingest.embedding import to_batch
 from ris.errors import InputError, MismatchError
 from ris.frechet import Line, Moments, Subsets, extrapolate, fit_line, frechet_distance
 
@@ -27,6 +29,9 @@ class MeanColour:
 
     name = "mean colour"
     dim = 4
+
+    def picture(self, path, quad):
+        return to_batch([cut_again(path, quad, 64)])[0]
 
     def __call__(self, images: torch.Tensor) -> np.ndarray:
         spread = images[:, :1].std((2, 3))
