@@ -967,6 +967,7 @@ def eval_ablation(
     queries: QueriesOption = 500,
     identity: IdentityOption = None,
     seed: SeedOption = 0,
+    plot: PlotOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -977,15 +978,20 @@ def eval_ablation(
     from evaluate.ablation import AblationResult, variants
     from evaluate.ams import LABELS, ams
     from evaluate.attributes import read_labels
+    from evaluate.plots import ablation_plot, check_plot
     from evaluate.retrieval import rank_store, row_ids
     from evaluate.trsi import identities, trsi
 
+    if plot:
+        check_plot(plot)
     opened = _open(store)
     ids = row_ids(opened)
     people, labels = identities(opened, ids, identity), read_labels(opened, ids, LABELS)
     with _progress("ranking", as_json) as progress:
         found = rank_store(opened, variants, k=k, queries=queries, seed=seed, progress=progress)
     result = AblationResult(trsi(found, people), ams(found, labels))
+    if plot:
+        ablation_plot(result, plot)
     if as_json:
         _print_json(result.to_json())
     else:
@@ -993,15 +999,22 @@ def eval_ablation(
 
 
 @eval_app.command("attributes")
-def eval_attributes(store: StoreOption = None, as_json: JsonOption = False) -> None:
+def eval_attributes(
+    plot: PlotOption = None, store: StoreOption = None, as_json: JsonOption = False
+) -> None:
     """How often the attribute classifier is right. Needs CelebA's columns (--metadata), or some.
 
     Example: ris eval attributes --store celeba/.ris
     """
     from evaluate.attribute_report import evaluate_attributes
+    from evaluate.plots import attributes_plot, check_plot
 
+    if plot:
+        check_plot(plot)
     with _progress("reading photos", as_json) as progress:
         report = evaluate_attributes(_open(store), progress=progress)
+    if plot:
+        attributes_plot(report, plot)
     if as_json:
         _print_json(report.to_json())
     else:

@@ -110,6 +110,11 @@ class AblationResult:
             "variants": variants,
         }
 
+    def found(self, name: str) -> float:
+        """Mean over the features of a variant's chance-corrected AMS."""
+        scores = self._corrected(name)
+        return sum(scores) / len(scores)
+
     def _corrected(self, name: str) -> Sequence[float]:
         return [self.ams.matches[name, f, "mean"].corrected for f in FEATURES]
 
@@ -119,7 +124,7 @@ class AblationResult:
         lines = [head, ["---"] * len(head)]
         for name in self.ams.names:
             scores = self._corrected(name)
-            cells = [f"{x:.3f}" for x in (*scores, sum(scores) / len(scores))]
+            cells = [f"{x:.3f}" for x in (*scores, self.found(name))]
             lines.append([name, f"{self.trsi.mean(name):.3f}", *cells])
         title = (
             f"TRSI-IoU@{self.ams.k} (lower is better) and chance-corrected AMS@{self.ams.k}; "

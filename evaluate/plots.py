@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,9 @@ from ris.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from evaluate.ablation import AblationResult
     from evaluate.ams import AmsResult
+    from evaluate.attribute_report import AttributeReport
     from evaluate.frechet import FrechetResult
     from evaluate.submembership import SubmembershipResult
     from evaluate.trsi import TrsiResult
@@ -109,6 +112,38 @@ def ams_plot(result: AmsResult, path: Path) -> None:
         axes.legend(fontsize=7, ncols=2, frameon=False)
 
     write_plot(path, draw, 1.4 * WIDTH)
+
+
+def ablation_plot(result: AblationResult, path: Path) -> None:
+    """Every variant by what it mixes up (TRSI-IoU) and what it finds (mean corrected AMS)."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        for i, name in enumerate(result.ams.names):
+            x, y = result.trsi.mean(name), result.found(name)
+            axes.scatter(x, y, s=26 if i == 0 else 12, color="#b03a2e" if i == 0 else "#1f77b4")
+            axes.annotate(name, (x, y), xytext=(3, 2), textcoords="offset points", fontsize=6)
+        axes.set_xlabel(f"TRSI-IoU@{result.ams.k} (features mixed)")
+        axes.set_ylabel(f"mean AMS@{result.ams.k}, corrected for chance")
+
+    write_plot(path, draw, 1.4 * WIDTH)
+
+
+def attributes_plot(report: AttributeReport, path: Path) -> None:
+    """AUC of each attribute as a bar, best first, and its accuracy as a point (Fig. 13)."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        known = [i for i, x in enumerate(report.auc) if math.isfinite(x)]
+        order = sorted(known, key=lambda i: -report.auc[i])
+        places = range(len(order))
+        axes.bar(places, [report.auc[i] for i in order], color="#9bbfd9", label="AUC")
+        axes.plot(places, [report.accuracy[i] for i in order], "k.", label="accuracy")
+        axes.set_xticks(places, [report.attributes[i] for i in order], rotation=90, fontsize=6)
+        axes.set_ylim(0.5, 1)
+        axes.legend(fontsize=8, loc="lower left")
+
+    write_plot(path, draw, 1.6 * WIDTH)
 
 
 def submembership_plot(result: SubmembershipResult, path: Path) -> None:

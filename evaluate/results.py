@@ -20,7 +20,7 @@ from data.store import Store
 from evaluate.ablation import AblationResult, variants
 from evaluate.ams import LABELS, ams
 from evaluate.attributes import read_labels
-from evaluate.plots import ams_plot, trsi_plot
+from evaluate.plots import ablation_plot, ams_plot, trsi_plot
 from evaluate.predictions import predicted_labels
 from evaluate.retrieval import rank_store, row_ids
 from evaluate.rivals import compared
@@ -58,7 +58,9 @@ def tables(
     seen = predicted_labels(store, store.manifest(), LABELS)
     yield "ams-predicted", ams(found, seen).table("mean")
     found = rank_store(store, variants, k=k, queries=queries)
-    yield "ablation", AblationResult(trsi(found, people), ams(found, labels)).table()
+    ablation = AblationResult(trsi(found, people), ams(found, labels))
+    ablation_plot(ablation, images / "ablation.svg")
+    yield "ablation", ablation.table()
 
 
 def main() -> None:

@@ -243,7 +243,13 @@ def test_command(labelled, monkeypatch, capsys, tmp_path):
     told = ris("eval", "trsi", "--queries", "10", "--identity", "person", "--plot", str(figure))
     assert "RIS soft against EIS soft: p = " in told
     assert "<svg" in figure.read_text()
-    assert "| score, norm channel |" in ris("eval", "ablation", "--queries", "10")
+    figure = tmp_path / "ablation.png"
+    told = ris("eval", "ablation", "--queries", "10", "--plot", str(figure))
+    assert "| score, norm channel |" in told
+    assert Image.open(figure).width > 500
+    figure = tmp_path / "attributes.png"
+    assert "| Smiling |" in ris("eval", "attributes", "--plot", str(figure))
+    assert Image.open(figure).width > 500
 
 
 def test_regions_see_their_feature_alone():
