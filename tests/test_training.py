@@ -1,10 +1,14 @@
 """Training of the encoder, on few real renders: data, augmentation, loop."""
 
+import io
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ingest.inversion import load_inverter
-from ingest.training.augment import LIGHT, Augmentation, augment
+from ingest.training.augment import LIGHT, Augmentation, augment, vary
 from ingest.training.faces import (
     CodeSpread,
     draw_codes,
@@ -12,8 +16,10 @@ from ingest.training.faces import (
     read_chunk,
     torch_renderer,
 )
+from ingest.training.jpeg import jpeg
 from ingest.training.loop import FROZEN, Schedule, Trainer
 from ingest.training.losses import CodeLoss
+from ingest.training.photos import mirror_order, mirrored
 from ingest.training.probe import BLOCKS, LandmarkProbe, fit_probe
 from ris.backbones import EfficientNetLite
 
@@ -61,6 +67,46 @@ def test_augmented_faces_are_still_the_faces(rendered, strength):
     own = (altered - images).square().mean((1, 2, 3))
     other = (altered - images.roll(1, 0)).square().mean((1, 2, 3))
     assert (own < other).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("quality", [30, 60, 95])
+def test_jpeg_is_what_a_file_gives_back(rendered, quality):
+    images = torch.nn.functional.interpolate(rendered[1][:3], 128, mode="area")
+    pixels = ((images + 1) * 127.5).round()
+    found = (jpeg(pixels / 127.5 - 1, [quality] * 3) + 1) * 127.5
+    for before, after in zip(pixels, found, strict=True):
+        buffer = io.BytesIO()
+        picture = Image.fromarray(before.permute(1, 2, 0).to(torch.uint8).numpy())
+        picture.save(buffer, "JPEG", quality=quality)
+        file = torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1).float()
+        off = (after - file).abs().mean()
+        assert off < 1.2
+        assert off < 0.7 * (before - file).abs().mean()
+
+
+def test_landmarks_go_where_varied_and_mirrored_pictures_show_them():
+    """Dots on grey, at three places each, one to the left, one to the right, one between."""
+    rng = torch.Generator().manual_seed(0)
+    marks = torch.tensor([[0.3, 0.4], [0.7, 0.4], [0.5, 0.7]]) + 0.02 * torch.randn(
+        20, 3, 2, generator=rng
+    )
+    centres = (torch.arange(128) + 0.5) / 128
+    spots = [
+        torch.exp(-((centres - x) ** 2)[None] * 3000 - ((centres - y) ** 2)[:, None] * 3000)
+        for x, y in marks.reshape(-1, 2).tolist()
+    ]
+    images = torch.stack(spots).view(20, 3, 128, 128)  # a mark a channel
+    order = mirror_order(marks)
+    assert order.tolist() == [1, 0, 2]
+    flipped, there = mirrored(images, marks, order)
+    varied, now = vary(flipped, there, rng)
+    for i in range(20):
+        for mark, place in enumerate(now[i]):
+            channel = order[mark]  # the dot that was there before the mirror
+            y, x = divmod(varied[i, channel].argmax().item(), 128)
+            assert abs((x + 0.5) / 128 - place[0]) < 0.012
+            assert abs((y + 0.5) / 128 - place[1]) < 0.012
+    assert (now - there).abs().max() > 0.02
 
 
 def test_the_code_loss_is_a_share_of_what_the_mean_leaves(generator, inverter):
