@@ -86,7 +86,7 @@ def test_everything_is_of_the_checkpoint(made):
     assert (made / f"catalogue-{generator.fingerprint}.safetensors").is_file()
     face = store.face(store.faces_of(next(iter_ids(store)))[0].id)
     with torch.no_grad():
-        sigma = generator.sigma(torch.from_numpy(face.w)[None])[0].numpy()
+        sigma = generator.sigma(torch.from_numpy(face.w.copy())[None])[0].numpy()
         np.testing.assert_allclose(face.sigma, sigma, atol=1e-5)
         pixels = generator.render(torch.from_numpy(sigma)[None])[0]
     shown = np.asarray(Image.open(store.resolve(face.path)), np.float32) / 127.5 - 1
@@ -242,3 +242,18 @@ def test_feature_layers_of_both_generators(generator):
     assert feature_layers(generator.layout) == DEFAULT_LAYERS
     assert feature_layers(StyleGAN2Config.of_size(1024).layout()) == ("convs.7", "convs.8")
     assert feature_layers(StyleGAN2Config.of_size(32).layout()) == ("convs.4", "convs.5")
+
+
+def test_measures_run_on_such_a_store(ris):
+    status, out, err = ris("eval", "trsi", "--json")
+    assert status == 0, err
+    found = json.loads(out)
+    assert found["faces"] == FACES
+    assert (
+        0 <= found["trsi_iou"]["RIS soft"]["mean"] <= found["trsi_iou"]["whole-face sigma"]["mean"]
+    )
+    status, out, err = ris(
+        "eval", "submembership", "--features", "hair", "--clusters", "2,3", "--json"
+    )
+    assert status == 0, err
+    assert [r["clusters"] for r in json.loads(out)["features"]["hair"]["ratios"]] == [2, 3]
