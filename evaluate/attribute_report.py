@@ -15,6 +15,7 @@ from data.views import run_sql
 from evaluate.attributes import read_labels
 from evaluate.faces import FaceReader
 from evaluate.predictions import predicted_logits, to_labels
+from evaluate.retrieval import row_ids
 from ingest.alignment.cut import cut_again
 from ris.classification import accuracy, auc, share
 from ris.errors import InputError
@@ -154,7 +155,7 @@ def evaluate_attributes(
     if not names or not manifest.rows:
         what = "faces" if not manifest.rows else "column of CelebA's attributes"
         raise InputError(f"the store has no {what}: `ris ingest` photos with --metadata LABELS.csv")
-    ids = [i for batch in store.batches(["id"], manifest) for i in batch.column(0).to_pylist()]
+    ids = row_ids(store, manifest)
     labels = read_labels(store, ids, names)
     logits = predicted_logits(store, manifest, classifier, read=read, progress=progress)
     return AttributeReport(

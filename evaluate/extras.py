@@ -18,4 +18,6 @@ def needs(package: str) -> Iterator[None]:
     try:
         yield
     except ImportError as e:
-        raise InputError(f"this needs {package}: pip install 'ris-faces[eval]'") from e
+        raise InputError(
+            f"this needs {package}, of the extra `eval`: pip install 'ris-faces[eval]'"
+        ) from e

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.durable import disk_error, replacing
+from evaluate.extras import needs
 from evaluate.representations import FEATURES
 from ris.errors import InputError
 
@@ -35,12 +36,8 @@ def check_plot(path: Path) -> None:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: a plot is written as .png or .svg")
-    try:
+    with needs("matplotlib"):
         import matplotlib  # noqa: F401
-    except ImportError as e:
-        raise InputError(
-            "plots need matplotlib, of the extra `eval`: pip install 'ris-faces[eval]'"
-        ) from e
 
 
 def write_plot(path: Path, draw: Callable[[Figure], None], width: float = WIDTH) -> None:

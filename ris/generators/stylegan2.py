@@ -20,6 +20,7 @@ from statistics import mode
 import torch
 import torch.nn.functional as F
 
+from ris.generators.affine import style_coefficients
 from ris.generators.protocol import Activation
 from ris.layout import StyleLayer, StyleLayout
 from ris.weights import check_shapes
@@ -225,22 +226,7 @@ class StyleGAN2(torch.nn.Module):
 
     def sigma(self, w: torch.Tensor) -> torch.Tensor:
         """(B, 512) W or (B, L, 512) W+ -> (B, C) style coefficients."""
-        if w.ndim == 2:
-            w = w[:, None].expand(-1, self.layout.rows, -1)
-        if w.shape[1:] != (self.layout.rows, self.latent_size):
-            raise ValueError(
-                f"a code is (B, {self.latent_size}) or (B, {self.layout.rows}, "
-                f"{self.latent_size}), not {tuple(w.shape)}"
-            )
-        parts = [
-            F.linear(
-                w[:, layer.row],
-                self._get(f"{layer.name}.affine.weight"),
-                self._get(f"{layer.name}.affine.bias"),
-            )
-            for layer in self.layout
-        ]
-        return torch.cat(parts, dim=1)  # [B, C]
+        return style_coefficients(w, self.layout, self.latent_size, self._get)
 
     def apply_layer(self, index: int, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """Applies a style layer.
