@@ -14,6 +14,9 @@ from ris.layout import StyleLayer, StyleLayout
 
 FORMAT = 2
 FILE = "manifest.json"
+MAX_RESOLUTION = 128
+"""Widest activation in the scores unless told otherwise: 93 % of the default generator's channels
+at a seventh of the cost of all."""
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from data.manifest import StoreSettings
+from data.manifest import MAX_RESOLUTION, StoreSettings
 from ris.catalogue import FeatureCatalogue
 from ris.contribution import contribution_scores
 from ris.errors import InputError
 from ris.generators.protocol import Generator
-
-MAX_RESOLUTION = 128
-"""Widest activation in the scores: 93 % of the default generator's channels at a seventh of
-the cost of all."""
 
 
 @dataclass(frozen=True)

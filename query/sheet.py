@@ -66,6 +66,19 @@ def overview(results: Sequence[SearchResult], *, columns: int = 5) -> Image.Imag
     return sheet
 
 
+def sheet_paths(out: Path, queries: Sequence[str]) -> list[Path]:
+    """Where the contact sheet of each query goes: to `out`, or, where there are several, beside
+    it under names that end with the query's: ``sheet-face.png``, ``sheet-face-2.png``."""
+    if len(queries) == 1:
+        return [out]
+    paths: list[Path] = []
+    for query in queries:
+        wanted = [f"{out.stem}-{Path(query).stem}{n}" for n in ("", f"-{len(paths) + 1}")]
+        free = [path for path in map(out.with_stem, wanted) if path not in paths]
+        paths.append(free[0])
+    return paths
+
+
 def save_picture(picture: Image.Image, path: Path) -> None:
     """Writes a PNG or JPEG, by the path's suffix; folders are made.
 

@@ -23,7 +23,7 @@ from data.views import run_sql, select_ids
 from ingest.collection import ingest_collection
 from ris.errors import InputError, MismatchError, QueryError, StoreError
 from ris.layout import StyleLayer
-from ris.normaliser import StyleStatistics
+from ris.statistics import StyleStatistics
 
 SETTINGS = StoreSettings(
     generator="toy-1",
