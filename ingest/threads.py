@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Lock
 from typing import TypeVar
 
@@ -44,15 +46,36 @@ class StepCounter:
         self._stopped = True
 
 
-def on_single_threads(work: Callable[[int], T], n: int, counter: StepCounter) -> list[T]:
-    """[work(0), ..., work(n - 1)], each on a thread of its own that torch does not divide."""
-    threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(min(n, threads), initializer=torch.set_num_threads, initargs=(1,))
+def worker_count() -> int:
+    """How many single threads keep the machine busy: the cores that this process may use, or
+    fewer where torch was told so (``OMP_NUM_THREADS``)."""
     try:
-        return list(pool.map(work, range(n)))
-    except BaseException:  # an interrupt should not wait for descents to end
-        counter.stop()
-        raise
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, torch.get_num_threads()))
+
+
+@contextmanager
+def single_threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool of threads that torch does not divide; jobs that wait when it is left are dropped."""
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)  # torch remembers the last setting of any thread
+
+
+def on_single_threads(work: Callable[[int], T], n: int, counter: StepCounter) -> list[T]:
+    """[work(0), ..., work(n - 1)], each on a thread of its own that torch does not divide."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        return [work(i) for i in range(n)]
+    with single_threads(min(n, threads)) as pool:
+        try:
+            return list(pool.map(work, range(n)))
+        except BaseException:  # an interrupt should not wait for descents to end
+            counter.stop()
+            raise
