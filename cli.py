@@ -96,8 +96,10 @@ def main() -> None:
         app()
     except RisError as e:
         _fail(str(e))
-    except KeyboardInterrupt:
-        _fail("interrupted; what was committed is kept", 130)
+    except SystemExit as e:
+        if e.code == 130:  # Typer's word for an interrupt
+            _complain("interrupted; what was committed is kept")
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

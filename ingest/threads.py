@@ -57,6 +57,18 @@ def worker_count() -> int:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Keeps torch from dividing what the calling thread does, as in ingest: sums over many numbers
+    depend in their last bits on how they are divided."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def single_threads(count: int) -> Iterator[ThreadPoolExecutor]:
     """A pool of threads that torch does not divide; jobs that wait when it is left are dropped."""
     threads = torch.get_num_threads()

@@ -143,17 +143,19 @@ def read_face(
     except ImageError as e:
         raise InputError(f"{path}: {e.reason}") from e
     from ingest.embedding import to_batch
+    from ingest.threads import one_thread
 
     inverter = reader.inverter()
     if check:
         check(inverter)
     inversion = inverter.invert(to_batch([cut.pixels]))
-    face = reader.embedder().embed(inversion.w[0])
+    with one_thread():
+        face = reader.embedder().embed(inversion.w[0])
     return QueryFace(
         id=None,
         path=path.absolute(),
         sigma=face.sigma.numpy(),
-        # rounded as rows of the store are, so that a photo's answer does not depend on
+        # made and rounded as rows of the store are, so that a photo's answer does not depend on
         # whether it has been ingested
         scores=face.scores.numpy().astype(np.float16).astype(np.float32),
         w=face.w.numpy(),
