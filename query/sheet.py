@@ -73,9 +73,13 @@ def sheet_paths(out: Path, queries: Sequence[str]) -> list[Path]:
         return [out]
     paths: list[Path] = []
     for query in queries:
-        wanted = [f"{out.stem}-{Path(query).stem}{n}" for n in ("", f"-{len(paths) + 1}")]
-        free = [path for path in map(out.with_stem, wanted) if path not in paths]
-        paths.append(free[0])
+        name = f"{out.stem}-{Path(query).stem}"
+        number = 2
+        path = out.with_stem(name)
+        while path in paths:
+            path = out.with_stem(f"{name}-{number}")
+            number += 1
+        paths.append(path)
     return paths
 
 
