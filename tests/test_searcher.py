@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -176,3 +177,15 @@ def test_several_queries_on_the_command_line(ris, store, leaf):
 def test_one_query_that_fails_is_one_line(ris, leaf):
     status, out, err = ris("query", leaf, "--feature", "mouth", "--json")
     assert (status, out, err) == (1, "", f"ris: {leaf}: no face found\n")
+
+
+def test_the_snippet_in_the_docs_runs(store, monkeypatch, capsys):
+    text = (Path(cli.__file__).parent / "docs" / "design.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    row = store.face(ids_of(store)[0])
+    shutil.copy(store.folder.parent / row.path, store.folder.parent / "face.jpg")
+    monkeypatch.chdir(store.folder.parent)
+    exec(compile(snippet, "design.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert printed.startswith("SearchResult(features={'hair': 1.0}")
+    assert printed.endswith("no photo nobody.jpg\n")
