@@ -40,6 +40,8 @@ COMMIT_BYTES = 4 << 20
 AHEAD = 32
 """Photos that are looked at before the first of them is through. Not a matter of cores: it decides
 what is known when a photo is looked at, and so how rows are parted into commits."""
+DEVICE_FACES = 64
+"""Faces a commit where a device wants many at once."""
 MANY_PHOTOS = 256
 """Photos a commit when none brings a new face: their stored rows wait in memory."""
 
@@ -297,7 +299,7 @@ class _Run:
 
     def _is_full(self) -> bool:
         if self._cut:
-            return sum(len(p.cuts) for _, p in self._cut) >= self.reader.inverter().batch
+            return sum(len(p.cuts) for _, p in self._cut) >= DEVICE_FACES
         return sum(r.w.nbytes + r.sigma.nbytes + r.scores.nbytes for r in self._rows) > COMMIT_BYTES
 
     def _take_rows(self, entry: _Entry, rows: list[FaceRow]) -> None:

@@ -13,6 +13,9 @@ import torch
 
 T = TypeVar("T")
 
+MOST_WORKERS = 16
+"""Each holds one face's activations, and Python itself runs on one core."""
+
 
 class StepCounter:
     """Counts the steps of all threads.
@@ -48,12 +51,12 @@ class StepCounter:
 
 def worker_count() -> int:
     """How many single threads keep the machine busy: the cores that this process may use, or
-    fewer where torch was told so (``OMP_NUM_THREADS``)."""
+    fewer where torch was told so (``OMP_NUM_THREADS``); at most `MOST_WORKERS`."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not on this system
         cores = os.cpu_count() or 1
-    return max(1, min(cores, torch.get_num_threads()))
+    return max(1, min(cores, torch.get_num_threads(), MOST_WORKERS))
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from ingest.decode import _NoWarnings, decode
 from ingest.embedding import to_batch
 from ingest.pipeline import ingest
 from ingest.reading import PhotoReader
-from ingest.threads import one_thread, single_threads, worker_count
+from ingest.threads import MOST_WORKERS, one_thread, single_threads, worker_count
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -151,7 +151,7 @@ def test_an_interrupt_ends_at_once_and_loses_nothing(folder, tmp_path, faces):
 def test_workers_follow_the_cores_and_the_users_setting():
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = torch.get_num_threads()
-    assert worker_count() == min(cores, threads)
+    assert worker_count() == min(cores, threads, MOST_WORKERS)
     with one_thread():
         assert worker_count() == 1
     with single_threads(3) as pool:
