@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 COMMIT_BYTES = 4 << 20
 """Vectors a commit: about 24 faces of the default generator."""
+COMMIT_SECONDS = 60.0
+"""Rows do not wait longer for a commit, where faces take their time."""
 AHEAD = 32
 """Photos that are looked at before the first of them is through. Not a matter of cores: it decides
 what is known when a photo is looked at, and so how rows are parted into commits."""
@@ -204,6 +206,7 @@ class _Run:
         self._cut: list[tuple[_Entry, CutPhoto]] = []
         """On a device: photos that wait for their rows."""
         self._known = store.known()
+        self._committed = time.monotonic()
 
     def take(self, number: int, path: Path) -> None:
         """Looks at one photo; when the queue is full, takes in what the first one gave."""
@@ -300,6 +303,8 @@ class _Run:
     def _is_full(self) -> bool:
         if self._cut:
             return sum(len(p.cuts) for _, p in self._cut) >= DEVICE_FACES
+        if time.monotonic() - self._committed > COMMIT_SECONDS:
+            return True
         return sum(r.w.nbytes + r.sigma.nbytes + r.scores.nbytes for r in self._rows) > COMMIT_BYTES
 
     def _take_rows(self, entry: _Entry, rows: list[FaceRow]) -> None:
@@ -369,3 +374,4 @@ class _Run:
         if len(self.store.manifest().shards) >= MANY_SMALL:
             self.store.compact(least=MANY_SMALL)
         self._known = self.store.known()
+        self._committed = time.monotonic()
