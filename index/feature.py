@@ -14,8 +14,8 @@ from index.directory import open_index
 from index.meta import IndexMeta, read_meta
 from index.protocol import VectorIndex
 from ris.errors import IndexMissingError, InputError, MismatchError, StoreError
-from ris.masks import MaskOptions, features_of
-from ris.normaliser import Normaliser
+from ris.features import MaskOptions, face_vector, features_of
+from ris.statistics import centre_and_scale
 
 FOLDER = "index"
 
@@ -66,10 +66,11 @@ class FeatureIndex:
         vectors: VectorIndex,
         ids: np.ndarray,
         meta: IndexMeta,
-        normaliser: Normaliser,
+        centre: np.ndarray,
+        scale: np.ndarray,
     ) -> None:
         self._settings = store.settings
-        self._normaliser = normaliser
+        self._centre, self._scale = centre, scale
         self.vectors = vectors
         self.ids = ids
         self.meta = meta
@@ -98,12 +99,22 @@ class FeatureIndex:
             raise StoreError(
                 f"the index for {feature!r} names no faces: run `ris index --feature {feature}`"
             )
-        normaliser = Normaliser.fit(
+        centre, scale = centre_and_scale(
             meta.extra["norm"], style_statistics(store), manifest.settings.covered
         )
         if store.manifest().state != manifest.state:
             raise MismatchError("the store changed while it was read: run the command again")
-        return cls(store, opened.index, opened.ids, meta, normaliser)
+        return cls(store, opened.index, opened.ids, meta, centre, scale)
+
+    def is_current(self, store: Store) -> bool:
+        """Whether this is still the feature's index, and of the store as it is now.
+
+        Raises:
+            IndexMissingError: the feature has no index any more.
+        """
+        build = read_meta(index_folder(store, self.meta.extra["feature"])).build
+        state: str = self.meta.extra["store_state"]
+        return build == self.meta.build and state == store.manifest().state
 
     def query_vector(self, sigma: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """A face's vector under its own mask, made as the rows' were (Eq. 7).
@@ -115,22 +126,17 @@ class FeatureIndex:
         Returns:
             (D,) float32; all zero if the feature covers nothing of the face.
         """
-        import torch
-
-        from ris.representation import represent
-
-        settings = self._settings
         extra = self.meta.extra
-        vector: np.ndarray = represent(
-            torch.from_numpy(np.array(sigma))[None],
-            torch.from_numpy(np.array(scores))[None],
-            settings.covered,
-            settings.classes,
+        return face_vector(
+            np.asarray(sigma),
+            np.asarray(scores),
+            self._settings.covered,
+            self._settings.classes,
             extra["feature"],
             MaskOptions(**extra["mask"]),
-            self._normaliser,
-        )[0].numpy()
-        return vector
+            self._centre,
+            self._scale,
+        )
 
     def row_of(self, face: str) -> int:
         """Row of a face, -1 if it has none."""

@@ -7,15 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from data.manifest import StoreSettings
+from data.manifest import MAX_RESOLUTION, StoreSettings
 from ris.catalogue import FeatureCatalogue
 from ris.contribution import contribution_scores
 from ris.errors import InputError
 from ris.generators.protocol import Generator
-
-MAX_RESOLUTION = 64
-"""Widest activation in the scores: wider ones find no more (docs/results.md) and cost as much
-again for every doubling."""
 
 
 @dataclass(frozen=True)
