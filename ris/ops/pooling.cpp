@@ -1,0 +1,252 @@
+// Class energies of an activation (Eq. 1) in one pass over it, see ris/ops/pooling.py.
+#include <cmath>
+
+#include "pooling.h"
+#include "vectors.h"
+
+using namespace ris;
+
+namespace {
+
+constexpr long CHUNK = 512;   // pixels between two roundings up into doubles, or one row
+constexpr long SAMPLES = 64;  // pixels whose mean is the shift of a channel
+
+struct Shape {
+    long height, width, channels, classes, mask_height, mask_width;
+    long pixels() const { return height * width; }
+    long rows() const { return std::max(1L, CHUNK / width); }  // of a chunk
+};
+
+// Weights (classes, pixels) of the rows first..last.
+void weigh(const Shape& s, const float* masks, long first, long last, float* weights) {
+    std::vector<int> left(s.width), right(s.width);
+    std::vector<float> share(s.width), row(s.mask_width);
+    for (long x = 0; x < s.width; x++) {
+        const Between across = between(x, s.mask_width, s.width);
+        left[x] = static_cast<int>(across.first), right[x] = static_cast<int>(across.second);
+        share[x] = across.share;
+    }
+    for (long k = 0; k < s.classes; k++, masks += s.mask_height * s.mask_width)
+        for (long y = first; y < last; y++, weights += s.width) {
+            const Between down = between(y, s.mask_height, s.height);
+            const float* top = masks + down.first * s.mask_width;
+            const float* bottom = masks + down.second * s.mask_width;
+            float most = 0;
+            for (long x = 0; x < s.mask_width; x++) {
+                row[x] = top[x] + down.share * (bottom[x] - top[x]);
+                most = std::max(most, std::fabs(row[x]));
+            }
+            if (most == 0) {
+                std::fill(weights, weights + s.width, 0.0f);
+                continue;
+            }
+            for (long x = 0; x < s.width; x++)
+                weights[x] = row[left[x]] + share[x] * (row[right[x]] - row[left[x]]);
+        }
+}
+
+// Pixels of a chunk that belong to a class, and how much.
+struct Members {
+    std::vector<long> pixel;
+    std::vector<float> weight;
+};
+
+// Sums over the members for N vectors of channels from `c` on.
+template <int N>
+void add(const float* x, long channels, const Members& members, const float* shift, long c,
+         double* firsts, double* seconds) {
+    Vector one[N] = {}, two[N] = {}, centre[N];
+    for (int i = 0; i < N; i++) centre[i] = load(shift + c + i * WIDTH);
+    for (size_t m = 0; m < members.pixel.size(); m++) {
+        const float* row = x + members.pixel[m] * channels + c;
+        const Vector weight = all(members.weight[m]);
+        for (int i = 0; i < N; i++) {
+            const Vector a = load(row + i * WIDTH) - centre[i], weighted = weight * a;
+            one[i] += weighted;
+            two[i] += weighted * a;
+        }
+    }
+    for (int i = 0; i < N; i++)
+        for (int lane = 0; lane < WIDTH; lane++) {
+            firsts[c + i * WIDTH + lane] += one[i][lane];
+            seconds[c + i * WIDTH + lane] += two[i][lane];
+        }
+}
+
+void add_all(const float* x, long channels, const Members& members, const float* shift,
+             double* firsts, double* seconds) {
+    long c = 0;
+    for (; c + 4 * WIDTH <= channels; c += 4 * WIDTH)
+        add<4>(x, channels, members, shift, c, firsts, seconds);
+    for (; c + WIDTH <= channels; c += WIDTH)
+        add<1>(x, channels, members, shift, c, firsts, seconds);
+    for (; c < channels; c++)
+        for (size_t m = 0; m < members.pixel.size(); m++) {
+            const float a = x[members.pixel[m] * channels + c] - shift[c];
+            firsts[c] += static_cast<double>(members.weight[m] * a);
+            seconds[c] += static_cast<double>(members.weight[m] * a * a);
+        }
+}
+
+struct Sums {
+    std::vector<double> areas, firsts, seconds;
+    explicit Sums(const Shape& s)
+        : areas(s.classes), firsts(s.classes * s.channels), seconds(s.classes * s.channels) {}
+    void add(const Sums& other) {
+        for (size_t i = 0; i < areas.size(); i++) areas[i] += other.areas[i];
+        for (size_t i = 0; i < firsts.size(); i++) {
+            firsts[i] += other.firsts[i];
+            seconds[i] += other.seconds[i];
+        }
+    }
+};
+
+void pool_rows(const Shape& s, const float* x, const float* masks, const float* shift,
+               long first, long last, Sums& sums) {
+    std::vector<float> weights(s.classes * s.rows() * s.width);
+    Members members;
+    for (long y = first; y < last; y += s.rows()) {
+        const long end = std::min(last, y + s.rows()), pixels = (end - y) * s.width;
+        weigh(s, masks, y, end, weights.data());
+        for (long k = 0; k < s.classes; k++) {
+            members.pixel.clear(), members.weight.clear();
+            for (long p = 0; p < pixels; p++)
+                if (const float w = weights[k * pixels + p]; w != 0) {
+                    members.pixel.push_back(p), members.weight.push_back(w);
+                    sums.areas[k] += w;
+                }
+            add_all(x + y * s.width * s.channels, s.channels, members, shift,
+                    &sums.firsts[k * s.channels], &sums.seconds[k * s.channels]);
+        }
+    }
+}
+
+// Mean over some pixels: near enough to the mean that squares lose no digits.
+std::vector<float> shifts(const Shape& s, const float* x, bool normalise) {
+    std::vector<float> shift(s.channels, 0.0f);
+    if (!normalise) return shift;
+    const long count = std::min(SAMPLES, s.pixels());
+    for (long i = 0; i < count; i++) {
+        const float* row = x + (2 * i + 1) * s.pixels() / (2 * count) * s.channels;
+        for (long c = 0; c < s.channels; c++) shift[c] += row[c];
+    }
+    for (float& value : shift) value /= static_cast<float>(count);
+    return shift;
+}
+
+void pool_last(const Shape& s, const float* x, const float* masks, bool normalise,
+               float epsilon, float* scores, long threads) {
+    const std::vector<float> shift = shifts(s, x, normalise);
+    const long chunks = (s.height + s.rows() - 1) / s.rows();
+    threads = std::max(1L, std::min(threads, chunks));
+    std::vector<Sums> parts(threads, Sums(s));
+    divide(threads, threads, [&](long from, long to) {
+        for (long t = from; t < to; t++)
+            pool_rows(s, x, masks, shift.data(), chunks * t / threads * s.rows(),
+                      std::min(s.height, chunks * (t + 1) / threads * s.rows()), parts[t]);
+    });
+    for (long t = 1; t < threads; t++) parts[0].add(parts[t]);
+    for (long c = 0; c < s.channels; c++)
+        finish(parts[0].areas.data(), &parts[0].firsts[c], &parts[0].seconds[c], s.classes,
+               s.channels, normalise, epsilon, static_cast<double>(s.pixels()), scores + c,
+               s.channels);
+}
+
+// Sums of `weights` times squares for four channels and up to four classes.
+void products(const float* squares, long pixels, const float* const (&weights)[4],
+              double (&sums)[4][4]) {
+    Vector s[4][4] = {};
+    long p = 0;
+    for (; p + WIDTH <= pixels; p += WIDTH)
+        for (int k = 0; k < 4; k++) {
+            const Vector w = load(weights[k] + p);
+            for (int c = 0; c < 4; c++) s[c][k] += w * load(squares + c * pixels + p);
+        }
+    for (int c = 0; c < 4; c++)
+        for (int k = 0; k < 4; k++) {
+            sums[c][k] = sum(s[c][k]);
+            for (long i = p; i < pixels; i++) sums[c][k] += weights[k][i] * squares[c * pixels + i];
+        }
+}
+
+double mean_of(const float* plane, long pixels) {
+    double total = 0;
+    for (long first = 0; first < pixels; first += CHUNK) {
+        const long last = std::min(pixels, first + CHUNK);
+        Vector s = {};
+        long p = first;
+        for (; p + WIDTH <= last; p += WIDTH) s += load(plane + p);
+        total += sum(s);
+        for (; p < last; p++) total += plane[p];
+    }
+    return total / static_cast<double>(pixels);
+}
+
+void pool_first(const Shape& s, const float* x, const float* masks, bool normalise,
+                float epsilon, float* scores, long threads) {
+    const long groups = (s.channels + 3) / 4, pixels = s.pixels(), most = s.rows() * s.width;
+    std::vector<float> shift(s.channels, 0.0f);
+    std::vector<double> areas(s.classes), energies(s.classes * s.channels);
+    divide(groups, threads, [&](long from, long to) {
+        if (normalise)
+            for (long c = 4 * from; c < std::min(s.channels, 4 * to); c++)
+                shift[c] = static_cast<float>(mean_of(x + c * pixels, pixels));
+        std::vector<float> weights(s.classes * most), squares(4 * most);
+        std::vector<long> present;
+        for (long y = 0; y < s.height; y += s.rows()) {
+            const long count = (std::min(s.height, y + s.rows()) - y) * s.width;
+            weigh(s, masks, y, y + count / s.width, weights.data());
+            present.clear();
+            for (long k = 0; k < s.classes; k++) {
+                double area = 0;
+                for (long p = 0; p < count; p++) area += weights[k * count + p];
+                if (area != 0) present.push_back(k);
+                if (from == 0) areas[k] += area;
+            }
+            for (long g = from; g < to; g++) {
+                const long channels = std::min(4L, s.channels - 4 * g);
+                for (long c = 0; c < channels; c++) {
+                    const float* plane = x + (4 * g + c) * pixels + y * s.width;
+                    const float centre = shift[4 * g + c];
+                    for (long p = 0; p < count; p++) {
+                        const float a = plane[p] - centre;
+                        squares[c * count + p] = a * a;
+                    }
+                }
+                for (size_t first = 0; first < present.size(); first += 4) {
+                    const size_t classes = std::min<size_t>(4, present.size() - first);
+                    const float* rows[4];
+                    for (size_t k = 0; k < 4; k++)
+                        rows[k] = &weights[present[first + std::min(k, classes - 1)] * count];
+                    double found[4][4];
+                    products(squares.data(), count, rows, found);
+                    for (long c = 0; c < channels; c++)
+                        for (size_t k = 0; k < classes; k++)
+                            energies[present[first + k] * s.channels + 4 * g + c] += found[c][k];
+                }
+            }
+        }
+    });
+    const std::vector<double> none(s.classes * s.channels);  // the shift is the mean
+    for (long c = 0; c < s.channels; c++)
+        finish(areas.data(), &none[c], &energies[c], s.classes, s.channels, normalise, epsilon,
+               static_cast<double>(pixels), scores + c, s.channels);
+}
+
+}  // namespace
+
+extern "C" {
+
+// One image: x (H, W, C) if channels_last, else (C, H, W); masks (K, h, w); scores (K, C).
+void ris_class_energy(const float* x, long channels_last, long height, long width,
+                      long channels, const float* masks, long classes, long mask_height,
+                      long mask_width, long normalise, float epsilon, float* scores,
+                      long threads) {
+    const Shape s{height, width, channels, classes, mask_height, mask_width};
+    if (channels_last)
+        pool_last(s, x, masks, normalise, epsilon, scores, threads);
+    else
+        pool_first(s, x, masks, normalise, epsilon, scores, threads);
+}
+
+}  // extern "C"
