@@ -71,7 +71,8 @@ def build(folder: Path) -> Path:
     """
     compiler = find_compiler()
     sources = sorted(SOURCES.glob("*.cpp"))
-    target = folder / key(compiler, sources) / "kernels.so"
+    read = [*sources, *sorted(SOURCES.glob("*.h"))]
+    target = folder / key(compiler, read) / "kernels.so"
     if target.is_file():
         return target
     folder.mkdir(parents=True, exist_ok=True)

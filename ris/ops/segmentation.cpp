@@ -220,6 +220,26 @@ float quantise(const float* row, long depth, uint8_t* out, float& lost) {
     return step;
 }
 
+// The product as `ris::multiply` takes it, of bytes; rows DEPTH apart.
+void multiply(const uint8_t* left, const int8_t* panel, long depth, __m512i (&sums)[ROWS][2]) {
+    __m512i s[ROWS][2];
+#pragma GCC unroll 14
+    for (int r = 0; r < ROWS; r++) s[r][0] = s[r][1] = _mm512_setzero_si512();
+    for (long k = 0; k < depth; k += 4, panel += 4 * COLUMNS) {
+        const __m512i b0 = _mm512_loadu_si512(panel), b1 = _mm512_loadu_si512(panel + 64);
+#pragma GCC unroll 14
+        for (int r = 0; r < ROWS; r++) {
+            int32_t four;
+            std::memcpy(&four, left + r * DEPTH + k, 4);
+            const __m512i a = _mm512_set1_epi32(four);
+            s[r][0] = _mm512_dpbusd_epi32(s[r][0], a, b0);
+            s[r][1] = _mm512_dpbusd_epi32(s[r][1], a, b1);
+        }
+    }
+#pragma GCC unroll 14
+    for (int r = 0; r < ROWS; r++) sums[r][0] = s[r][0], sums[r][1] = s[r][1];
+}
+
 // Scores of up to TILE pixels from bytes, added up; the most that each may be off likewise.
 void roughly(const Layer& layer, long clusters, long first, long count, float* rows,
              uint8_t* bytes, float* scores, float* off) {
@@ -238,20 +258,7 @@ void roughly(const Layer& layer, long clusters, long first, long count, float* r
                                   _mm512_loadu_ps(&part.offsets[n + 16])};
         for (long p = 0; p < count; p += ROWS) {
             __m512i s[ROWS][2];
-            for (auto& pair : s) pair[0] = pair[1] = _mm512_setzero_si512();
-            const int8_t* panel = &part.bytes[n * part.channels];
-            const uint8_t* left = bytes + p * DEPTH;
-            for (long k = 0; k < part.channels; k += 4, panel += 4 * COLUMNS) {
-                const __m512i b0 = _mm512_loadu_si512(panel), b1 = _mm512_loadu_si512(panel + 64);
-#pragma GCC unroll 14
-                for (int r = 0; r < ROWS; r++) {
-                    int32_t four;
-                    std::memcpy(&four, left + r * DEPTH + k, 4);
-                    const __m512i a = _mm512_set1_epi32(four);
-                    s[r][0] = _mm512_dpbusd_epi32(s[r][0], a, b0);
-                    s[r][1] = _mm512_dpbusd_epi32(s[r][1], a, b1);
-                }
-            }
+            multiply(bytes + p * DEPTH, &part.bytes[n * part.channels], part.channels, s);
             for (long r = 0; r < std::min<long>(ROWS, count - p); r++)
                 for (int half = 0; half < 2; half++) {
                     float* out = scores + (p + r) * clusters + n + 16 * half;

@@ -43,6 +43,7 @@ inline void multiply(const float* left, const float* panel, long depth, Vector (
             s[r][1] += a * b1;
         }
     }
+#pragma GCC unroll 14
     for (int r = 0; r < ROWS; r++) sums[r][0] = s[r][0], sums[r][1] = s[r][1];
 }
 
