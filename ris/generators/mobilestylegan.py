@@ -27,7 +27,7 @@ from ris.weights import check_shapes
 
 SLOPE = 0.2  # of every LeakyReLU
 MAPPING_LAYERS = 8
-PARTS = ("depthwise", "weight", "noise", "bias")  # of a depthwise-separable layer
+PARTS = ("depthwise", "weight", "noise", "bias")  # of a convolution
 MEAN_SAMPLES = 4096  # z vectors behind the truncation centre, drawn from seed 0
 
 
@@ -152,7 +152,7 @@ class MobileStyleGAN(torch.nn.Module):
         }
         self.fingerprint = _fingerprint(weights)
         self._mean: torch.Tensor | None = None
-        self._packed: dict[str, separable.Separable | None] = {}
+        self._packed: dict[str, separable.Packed | None] = {}
 
     def expected_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every tensor that the constructor wants."""
@@ -249,9 +249,9 @@ class MobileStyleGAN(torch.nn.Module):
         if library := kernels(self.impl, x, sigma):
             if name.endswith("up"):
                 return separable.haar_up(library, x, style)
-            packed = self._separable(library, name) if outputs is None else None
+            packed = self._pack(library, name) if outputs is None else None
             if packed is not None:
-                return separable.separable(library, packed, x, style, self._scale[name])
+                return separable.convolution(library, packed, x, style, self._scale[name])
         style = style[:, :, None, None]
         if name.endswith("up"):
             if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
@@ -275,18 +275,15 @@ class MobileStyleGAN(torch.nn.Module):
         x += self._get(f"{name}.noise")
         return F.leaky_relu(x, SLOPE, inplace=True)
 
-    def _separable(self, library: ctypes.CDLL, name: str) -> separable.Separable | None:
-        """Weights of a depthwise-separable layer for the kernel, made once."""
+    def _pack(self, library: ctypes.CDLL, name: str) -> separable.Packed | None:
+        """Weights of a convolution for the kernels, made once; None: they do not take it."""
         if name not in self._packed:
-            parts = (self._buffers.get(_key(f"{name}.{part}")) for part in PARTS)
-            depthwise, weight, noise, bias = parts
+            depthwise, weight, noise, bias = (
+                self._buffers.get(_key(f"{name}.{part}")) for part in PARTS
+            )
+            fits = weight is not None and noise is not None and bias is not None
             self._packed[name] = (
-                separable.pack(library, depthwise, weight, noise, bias)
-                if depthwise is not None
-                and weight is not None
-                and noise is not None
-                and bias is not None
-                else None
+                separable.pack(library, depthwise, weight, noise, bias) if fits else None
             )
         return self._packed[name]
 

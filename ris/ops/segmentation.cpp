@@ -159,7 +159,8 @@ void exactly(const Task& task, const std::vector<long>& pixels, std::vector<floa
         for (long n = 0; n < clusters; n += COLUMNS)
             for (long first = 0; first < count; first += ROWS) {
                 Vector s[ROWS][2];
-                multiply(&rows[first * STRIDE], &part.centres[n * part.channels], part.channels, s);
+                multiply(&rows[first * STRIDE], count - first, &part.centres[n * part.channels],
+                         part.channels, s);
                 for (long r = 0; r < std::min<long>(ROWS, count - first); r++) {
                     float* out = &scores[(first + r) * clusters + n];
                     const Vector times = all(factor[first + r]);
@@ -220,8 +221,8 @@ float quantise(const float* row, long depth, uint8_t* out, float& lost) {
     return step;
 }
 
-// The product as `ris::multiply` takes it, of bytes; rows DEPTH apart.
-void multiply(const uint8_t* left, const int8_t* panel, long depth, __m512i (&sums)[ROWS][2]) {
+// The product of `multiply_rows`, of bytes; rows DEPTH apart.
+void multiply_bytes(const uint8_t* left, const int8_t* panel, long depth, __m512i (&sums)[ROWS][2]) {
     __m512i s[ROWS][2];
 #pragma GCC unroll 14
     for (int r = 0; r < ROWS; r++) s[r][0] = s[r][1] = _mm512_setzero_si512();
@@ -258,7 +259,7 @@ void roughly(const Layer& layer, long clusters, long first, long count, float* r
                                   _mm512_loadu_ps(&part.offsets[n + 16])};
         for (long p = 0; p < count; p += ROWS) {
             __m512i s[ROWS][2];
-            multiply(bytes + p * DEPTH, &part.bytes[n * part.channels], part.channels, s);
+            multiply_bytes(bytes + p * DEPTH, &part.bytes[n * part.channels], part.channels, s);
             for (long r = 0; r < std::min<long>(ROWS, count - p); r++)
                 for (int half = 0; half < 2; half++) {
                     float* out = scores + (p + r) * clusters + n + 16 * half;

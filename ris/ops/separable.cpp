@@ -28,6 +28,8 @@ void depthwise(const float* x, long height, long width, long channels, const flo
     }
 }
 
+inline Vector leaky(Vector v) { return v > 0 ? v : v * 0.2f; }
+
 }  // namespace
 
 extern "C" {
@@ -64,14 +66,51 @@ void ris_separable(const float* x, long height, long width, long inputs, long ou
                 const Vector b0 = load(bias + n), b1 = load(bias + n + WIDTH);
                 for (long p = first; p < last; p += ROWS) {
                     Vector s[ROWS][2];
-                    multiply(&rows[(p - first) * STRIDE], weight + n * inputs, inputs, s);
+                    multiply(&rows[(p - first) * STRIDE], last - p, weight + n * inputs, inputs, s);
                     for (long r = 0; r < std::min<long>(ROWS, last - p); r++) {
                         const Vector added = all(noise[p + r]);
-                        const Vector v0 = s[r][0] + (added + b0), v1 = s[r][1] + (added + b1);
                         float* o = out + (p + r) * outputs + n;
-                        store(o, v0 > 0 ? v0 : v0 * 0.2f);
-                        store(o + WIDTH, v1 > 0 ? v1 : v1 * 0.2f);
+                        store(o, leaky(s[r][0] + (added + b0)));
+                        store(o + WIDTH, leaky(s[r][1] + (added + b1)));
                     }
+                }
+            }
+        }
+    });
+}
+
+// Full 3x3 convolution of a small image, noise, bias and LeakyReLU; `weight` holds nine packed
+// matrices.
+void ris_dense(const float* x, long height, long width, long inputs, long outputs,
+               const float* style, float scale, const float* weight, const float* noise,
+               const float* bias, float* out, long threads) {
+    const long pixels = height * width;
+    std::vector<float> rows(9 * pixels * STRIDE + ROWS * STRIDE, 0.0f);  // by taps
+    for (long t = 0; t < 9; t++)
+        for (long p = 0; p < pixels; p++) {
+            const long y = p / width + t / 3 - 1, col = p % width + t % 3 - 1;
+            if (y < 0 || y >= height || col < 0 || col >= width) continue;
+            const float* from = x + (y * width + col) * inputs;
+            float* row = &rows[(t * pixels + p) * STRIDE];
+            for (long c = 0; c < inputs; c++) row[c] = from[c] * (style[c] * scale);
+        }
+    divide(outputs / COLUMNS, threads, [&](long from, long to) {
+        for (long n = from * COLUMNS; n < to * COLUMNS; n += COLUMNS) {
+            const Vector b0 = load(bias + n), b1 = load(bias + n + WIDTH);
+            for (long p = 0; p < pixels; p += ROWS) {
+                const long count = std::min<long>(ROWS, pixels - p);
+                Vector total[ROWS][2] = {}, s[ROWS][2];
+                for (long t = 0; t < 9; t++) {
+                    multiply(&rows[(t * pixels + p) * STRIDE], count,
+                             weight + (t * outputs + n) * inputs, inputs, s);
+                    for (long r = 0; r < count; r++)
+                        total[r][0] += s[r][0], total[r][1] += s[r][1];
+                }
+                for (long r = 0; r < count; r++) {
+                    const Vector added = all(noise[p + r]);
+                    float* o = out + (p + r) * outputs + n;
+                    store(o, leaky(total[r][0] + (added + b0)));
+                    store(o + WIDTH, leaky(total[r][1] + (added + b1)));
                 }
             }
         }
@@ -88,9 +127,10 @@ void ris_haar_up(const float* x, long height, long width, long channels, const f
             for (long col = 0; col < width; col++) {
                 const float* in = x + (y * width + col) * channels;
                 for (long i = 0; i < channels; i++) scaled[i] = in[i] * (style[i] * 0.5f);
-                const float *ll = scaled.data(), *rest = ll + c;
-                float* top = out + (2 * y * 2 * width + 2 * col) * c;
-                float* bottom = top + 2 * width * c;
+                const float* __restrict ll = scaled.data();
+                const float* __restrict rest = ll + c;
+                float* __restrict top = out + (2 * y * 2 * width + 2 * col) * c;
+                float* __restrict bottom = top + 2 * width * c;
                 for (long i = 0; i < c; i++) {
                     const float lh = rest[3 * i], hl = rest[3 * i + 1], hh = rest[3 * i + 2];
                     const float up = ll[i] + lh, down = ll[i] - lh;

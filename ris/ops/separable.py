@@ -12,17 +12,18 @@ from ris.ops.calls import address, channels_last, threads
 
 
 @dataclass(frozen=True)
-class Separable:
-    """Weights of a depthwise-separable convolution as the kernel wants them.
+class Packed:
+    """Weights of a convolution with noise, bias and LeakyReLU (slope 0.2), as the kernels want
+    them.
 
     Attributes:
-        taps: (9, C) depthwise weights.
-        weight: pointwise weights in panels.
+        taps: (9, C) depthwise weights; None for a full 3x3 convolution.
+        weight: the pointwise weights in panels, or those of nine taps.
         noise: (H, W); bias: (C_out,).
         inputs, outputs: C and C_out.
     """
 
-    taps: torch.Tensor
+    taps: torch.Tensor | None
     weight: torch.Tensor
     noise: torch.Tensor
     bias: torch.Tensor
@@ -32,28 +33,29 @@ class Separable:
 
 def pack(
     library: ctypes.CDLL,
-    depthwise: torch.Tensor,
+    depthwise: torch.Tensor | None,
     weight: torch.Tensor,
     noise: torch.Tensor,
     bias: torch.Tensor,
-) -> Separable | None:
-    """Weights (C, 1, 3, 3), (C_out, C, 1, 1), (1, 1, H, W), (C_out,); None for widths that the
-    kernel does not take."""
+) -> Packed | None:
+    """Weights (C, 1, 3, 3) or None, (C_out, C, k, k), (1, 1, H, W), (C_out,), the middle one 1x1
+    after a depthwise one, else 3x3; None for widths that the kernels do not take."""
     outputs, inputs = weight.shape[:2]
     step = library.ris_separable_step()
     if inputs > library.ris_separable_depth() or inputs % step or outputs % step:
         return None
-    matrix = weight.detach().reshape(outputs, inputs).contiguous()
-    packed = torch.empty_like(matrix)
-    library.ris_pack(address(matrix), c_long(inputs), c_long(outputs), address(packed))
-    taps = depthwise.detach().reshape(inputs, 9).t().contiguous()
-    return Separable(taps, packed, noise.contiguous(), bias.contiguous(), inputs, outputs)
+    matrices = weight.detach().permute(2, 3, 0, 1).reshape(-1, outputs, inputs).contiguous()
+    packed = torch.empty_like(matrices)
+    for matrix, own in zip(matrices, packed, strict=True):
+        library.ris_pack(address(matrix), c_long(inputs), c_long(outputs), address(own))
+    taps = None if depthwise is None else depthwise.detach().reshape(inputs, 9).t().contiguous()
+    return Packed(taps, packed, noise.contiguous(), bias.contiguous(), inputs, outputs)
 
 
-def separable(
-    library: ctypes.CDLL, layer: Separable, x: torch.Tensor, style: torch.Tensor, scale: float
+def convolution(
+    library: ctypes.CDLL, layer: Packed, x: torch.Tensor, style: torch.Tensor, scale: float
 ) -> torch.Tensor:
-    """Style, both convolutions, noise, bias and LeakyReLU (slope 0.2) in one pass.
+    """Style, convolution, noise, bias and LeakyReLU in one pass.
 
     Args:
         library: the kernels.
@@ -68,11 +70,12 @@ def separable(
     x, style = _last(x), style.contiguous()
     b, _, height, width = x.shape
     made = _empty(b, layer.outputs, height, width)
+    run = library.ris_dense if layer.taps is None else library.ris_separable
     for i in range(b):
-        library.ris_separable(
+        run(
             address(x[i]),
             *map(c_long, (height, width, layer.inputs, layer.outputs)),
-            address(layer.taps),
+            *(() if layer.taps is None else (address(layer.taps),)),
             address(style[i]),
             c_float(scale),
             address(layer.weight),

@@ -31,20 +31,33 @@ inline float sum(Vector v) {
     return total;
 }
 
-// ROWS rows of `left` (STRIDE apart) times a panel (depth x COLUMNS) of a packed matrix.
-inline void multiply(const float* left, const float* panel, long depth, Vector (&sums)[ROWS][2]) {
-    Vector s[ROWS][2] = {};
+// R rows of `left` (STRIDE apart) times a panel (depth x COLUMNS) of a packed matrix.
+template <int R>
+inline void multiply_rows(const float* left, const float* panel, long depth,
+                          Vector (&sums)[ROWS][2]) {
+    Vector s[R][2] = {};
     for (long k = 0; k < depth; k++, panel += COLUMNS) {
         const Vector b0 = load(panel), b1 = load(panel + WIDTH);
 #pragma GCC unroll 14
-        for (int r = 0; r < ROWS; r++) {
+        for (int r = 0; r < R; r++) {
             const Vector a = all(left[r * STRIDE + k]);
             s[r][0] += a * b0;
             s[r][1] += a * b1;
         }
     }
 #pragma GCC unroll 14
-    for (int r = 0; r < ROWS; r++) sums[r][0] = s[r][0], sums[r][1] = s[r][1];
+    for (int r = 0; r < R; r++) sums[r][0] = s[r][0], sums[r][1] = s[r][1];
+}
+
+// The same for `rows` rows at least, at most ROWS; what is in the other sums means nothing.
+inline void multiply(const float* left, long rows, const float* panel, long depth,
+                     Vector (&sums)[ROWS][2]) {
+    if (rows <= 4)
+        multiply_rows<4>(left, panel, depth, sums);
+    else if (rows <= 8 && ROWS > 8)
+        multiply_rows<std::min(8, ROWS)>(left, panel, depth, sums);
+    else
+        multiply_rows<ROWS>(left, panel, depth, sums);
 }
 
 // (outputs, inputs) with rows `stride` apart -> panels of COLUMNS outputs, filled up with zeros.
