@@ -367,7 +367,7 @@ def ingest(
     ] = None,
     max_resolution: Annotated[
         int, typer.Option(help="Widest activation in the scores; 0 for all.")
-    ] = 128,
+    ] = 64,
     raw: Annotated[bool, typer.Option("--raw", help="No instance norm in the scores.")] = False,
     prune: Annotated[bool, typer.Option(help="Remove faces whose photo is gone.")] = False,
     catalog: CatalogOption = None,

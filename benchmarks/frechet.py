@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from data.shards import vectors
 from data.store import Store
 from edit.compose import average_scores
-from edit.subjects import Subject
+from edit.subjects import Subject, edit_embedder, edit_scores
 from edit.transfer import Editor, TransferOptions
 from evaluate.frechet import SHARE, FrechetResult, compare, part_moments
 from evaluate.picture_features import Extractor, Features, PooledHead
@@ -52,15 +53,20 @@ Styles = Callable[[int], Iterator[torch.Tensor]]
 """From which face on -> (C,) style coefficients of that face and the following ones."""
 
 
-def subjects(store: Store, start: int) -> Iterator[Subject]:
+def subjects(store: Store, session: Session, start: int) -> Iterator[Subject]:
     """The store's faces from row `start` on."""
+    embedder = edit_embedder(session)
     row = 0
-    for batch in store.batches(["id", "sigma", "scores"]):
+    for batch in store.batches(["id", "w", "sigma", "scores"]):
         if row + len(batch) > start:
             part = batch.slice(max(start - row, 0))
-            sigma, scores = row_tensors(part, store.settings)
-            for name, one, own in zip(part.column("id").to_pylist(), sigma, scores, strict=True):
-                yield Subject(name, one, own)
+            codes = torch.tensor(vectors(part, "w")).view(
+                len(part), -1, embedder.generator.latent_size
+            )
+            names = part.column("id").to_pylist()
+            tensors = row_tensors(part, store.settings)
+            for name, code, sigma, scores in zip(names, codes, *tensors, strict=True):
+                yield Subject(name, sigma, edit_scores(code, scores, embedder))
         row += len(batch)
 
 
@@ -68,7 +74,7 @@ def sets_of_faces(
     store: Store, session: Session, faces: int, features: Sequence[str], alpha: float
 ) -> dict[str, Styles]:
     """The sets by name, as style coefficients."""
-    settings = store.settings
+    settings = edit_embedder(session).settings()
     average = average_scores(session, store)
     half = store.manifest().rows // 2
     methods = {"RIS": TransferOptions(), "EIS": TransferOptions(average=average)}
@@ -79,12 +85,12 @@ def sets_of_faces(
                 yield session.generator.sigma(sample_w(session.generator, seed)[None])[0]
 
     def plain(start: int) -> Iterator[torch.Tensor]:
-        return (s.sigma for s in islice(subjects(store, start), faces - start))
+        return (s.sigma for s in islice(subjects(store, session, start), faces - start))
 
     def edited(editor: Editor, feature: str) -> Styles:
         def styles(start: int) -> Iterator[torch.Tensor]:
-            sources = islice(subjects(store, start), faces - start)
-            pairs = zip(sources, subjects(store, half + start), strict=False)
+            sources = islice(subjects(store, session, start), faces - start)
+            pairs = zip(sources, subjects(store, session, half + start), strict=False)
             return (editor.transfer(a, b, {feature: 1.0}, [alpha])[0] for a, b in pairs)
 
         return styles

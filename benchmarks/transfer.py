@@ -29,7 +29,7 @@ from data.store import Store
 from data.views import run_sql
 from edit.compose import average_scores
 from edit.drawing import grid, pictures
-from edit.subjects import Subject, from_face, seed_subject
+from edit.subjects import Subject, edit_embedder, from_face, seed_subject
 from edit.transfer import Editor, TransferOptions
 from ingest.session import Session
 from query.faces import query_face
@@ -51,7 +51,7 @@ def editors(
     session: Session, average: torch.Tensor, rhos: Sequence[float], tau: float
 ) -> dict[str, Editor]:
     """The methods by name."""
-    settings = session.embedder().settings()
+    settings = edit_embedder(session).settings()
     soft = MaskOptions(tau=tau)
     hard, score = replace(soft, kind="hard"), replace(soft, kind="score")
     options = {
@@ -76,7 +76,7 @@ def generated_pairs(session: Session, pairs: int) -> Iterator[tuple[Subject, Sub
         )
 
 
-def stored_pairs(store: Store, pairs: int) -> Iterator[tuple[Subject, Subject]]:
+def stored_pairs(store: Store, session: Session, pairs: int) -> Iterator[tuple[Subject, Subject]]:
     """Pairs of a store's faces, drawn with a fixed seed."""
     columns = {c.lower() for c in run_sql(store, "SELECT * FROM faces LIMIT 0")[0]}
     who = "identity" if "identity" in columns else "id"
@@ -86,7 +86,7 @@ def stored_pairs(store: Store, pairs: int) -> Iterator[tuple[Subject, Subject]]:
     for _ in range(pairs):
         first = next(drawn)
         second = next(i for i in drawn if rows[i][1] != rows[first][1])
-        yield tuple(from_face(query_face(store, rows[i][0])) for i in (first, second))  # type: ignore[misc]
+        yield tuple(from_face(query_face(store, rows[i][0]), session) for i in (first, second))  # type: ignore[misc]
 
 
 def early_whole(source: Subject, reference: Subject, editor: Editor) -> torch.Tensor:
@@ -223,7 +223,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     average = average_scores(session, store)
     ways = editors(session, average, args.rho, args.tau)
     pairs = (
-        generated_pairs(session, args.pairs) if store is None else stored_pairs(store, args.pairs)
+        generated_pairs(session, args.pairs)
+        if store is None
+        else stored_pairs(store, session, args.pairs)
     )
     args.out.mkdir(parents=True, exist_ok=True)
     made = [

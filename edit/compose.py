@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from PIL import Image
 
+from data.shards import vectors
 from data.store import Store
 from edit.drawing import heat_map, pictures, render, strip, transfer_grid
 from edit.paste import Blend, border_mask, change_mask, paste
-from edit.subjects import Subject, from_face, seed_subject
+from edit.subjects import Subject, edit_embedder, edit_scores, from_face, seed_subject
 from edit.transfer import Editor, TransferOptions
 from index.build import row_tensors
 from ingest.decode import decode
@@ -42,7 +43,7 @@ class Studio:
     @classmethod
     def of_session(cls, session: Session, options: TransferOptions | None = None) -> Studio:
         """A studio for faces that a session reads."""
-        settings = session.embedder().settings()
+        settings = edit_embedder(session).settings()
         editor = Editor(settings.covered, settings.classes, options or TransferOptions())
         return cls(session, editor)
 
@@ -108,16 +109,30 @@ def average_scores(
     """
     average = AverageScores()
     if store is not None and store.manifest().rows >= faces:
-        for batch in store.batches(["sigma", "scores"]):
-            average.add(row_tensors(batch, store.settings)[1][: faces - average.count])
-            if average.count >= faces:
-                break
+        embedder = edit_embedder(session)
+        for code, scores in _first_rows(store, faces):
+            average.add(edit_scores(code, scores, embedder)[None])
+            if progress:
+                progress(average.count, faces)
         return average.mean()
     for seed in range(faces):
         average.add(seed_subject(f"seed:{seed}", session).scores[None])
         if progress:
             progress(seed + 1, faces)
     return average.mean()
+
+
+def _first_rows(store: Store, faces: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """(L, 512) code and (K, C') scores of each of a store's first faces."""
+    settings = store.settings
+    for batch in store.batches(["w", "sigma", "scores"]):
+        scores = row_tensors(batch, settings)[1]
+        codes = torch.tensor(vectors(batch, "w")).view(len(batch), settings.latent_rows, -1)
+        for row in zip(codes, scores, strict=True):
+            yield row
+            faces -= 1
+            if not faces:
+                return
 
 
 def from_query(
@@ -137,7 +152,7 @@ def from_query(
         raise InputError(f"the search found {len(matches)} faces, there is no rank {rank}")
     from query.faces import query_face
 
-    return from_face(query_face(store, matches[abs(rank) - 1].id))
+    return from_face(query_face(store, matches[abs(rank) - 1].id), session)
 
 
 def comparison(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from data.store import Store
+from ingest.embedding import Embedder
 from ingest.sampling import sample_w
 from ingest.session import Session
 from query.faces import QueryFace, query_face, read_face
@@ -18,6 +19,9 @@ from ris.errors import InputError
 
 SEED = re.compile(r"seed:(\d{1,9})(?:@(\d*\.?\d+))?")
 """``seed:7``, or ``seed:7@0.5`` for another truncation than the usual one."""
+EDIT_RESOLUTION = 128
+"""Widest activation whose channels are edited, at least: a search needs less, but the colour of
+hair comes from there."""
 
 
 @dataclass(frozen=True)
@@ -58,23 +62,39 @@ def subject(argument: str, session: Session, store: Store | None = None) -> Subj
     path = Path(argument).expanduser()
     if store is not None:
         face = query_face(store, argument, session)
-        return from_face(face)
+        return from_face(face, session)
     if os.path.isfile(path):
-        return from_face(read_face(path, session))
+        return from_face(read_face(path, session), session)
     if path.suffix or len(path.parts) > 1:
         raise InputError(f"no photo {argument}")
     raise InputError(f"{argument!r} is no photo, and there is no store to look up a face's id in")
 
 
-def from_face(face: QueryFace) -> Subject:
-    """The subject of a face that was read already."""
+def edit_embedder(session: Session) -> Embedder:
+    """The session's embedder, with scores as wide as edits need them."""
+    embedder = session.embedder()
+    limit = embedder.max_resolution
+    if limit is None or limit >= EDIT_RESOLUTION:
+        return embedder
+    return replace(embedder, max_resolution=EDIT_RESOLUTION)
+
+
+def from_face(face: QueryFace, session: Session) -> Subject:
+    """The subject of a face that was read already; scores that it lacks are computed."""
     return Subject(
         face.path.name,
         torch.tensor(face.sigma),
-        torch.tensor(face.scores),
+        edit_scores(torch.tensor(face.w), torch.tensor(face.scores), edit_embedder(session)),
         face.path,
         face.quad,
     )
+
+
+def edit_scores(w: torch.Tensor, known: torch.Tensor, embedder: Embedder) -> torch.Tensor:
+    """(K, C') scores of a face under an embedder, from its (L, 512) code unless they are known."""
+    if known.shape[1] == embedder.settings().covered.channels:
+        return known
+    return embedder.embed(w).scores
 
 
 def seed_subject(argument: str, session: Session) -> Subject:
@@ -90,5 +110,5 @@ def seed_subject(argument: str, session: Session) -> Subject:
     if truncation is not None and float(truncation) > 1:
         raise InputError(f"{argument!r}: truncation lies between 0 and 1")
     given = {} if truncation is None else {"truncation": float(truncation)}
-    face = session.embedder().embed(sample_w(session.generator, int(number), **given))
+    face = edit_embedder(session).embed(sample_w(session.generator, int(number), **given))
     return Subject(argument, face.sigma, face.scores)

@@ -13,9 +13,9 @@ from ris.contribution import contribution_scores
 from ris.errors import InputError
 from ris.generators.protocol import Generator
 
-MAX_RESOLUTION = 128
-"""Widest activation in the scores: 93 % of the default generator's channels at a seventh of
-the cost of all."""
+MAX_RESOLUTION = 64
+"""Widest activation in the scores: wider ones find no more (docs/results.md) and cost as much
+again for every doubling."""
 
 
 @dataclass(frozen=True)

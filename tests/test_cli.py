@@ -101,7 +101,7 @@ def test_json_of_the_commands(ris, store):
     assert facts["style_channels"] == 6752
     eyes = facts["indices"]["eyes"]
     assert eyes == {"kind": "exact", "rows": 60, "current": True, "bytes": eyes["bytes"]}
-    assert eyes["bytes"] >= 60 * 4608 * 2
+    assert eyes["bytes"] >= 60 * 3968 * 2
     face = json.loads(ris("sql", "select id from faces order by path", "--json")[1])[0]["id"]
     _, out, _ = ris("query", face, "--feature", "eyes", "--k", 3, "--json")
     found = json.loads(out)

@@ -123,7 +123,9 @@ def test_averages_come_from_the_store_or_from_the_generator(session, filled):
     """A store of too few faces is not used."""
     stored = [r for b in filled.batches(["id"]) for r in b.column(0).to_pylist()][:5]
     mean = np.mean([filled.face(i).scores.astype(np.float32) for i in stored], axis=0)
-    assert np.allclose(average_scores(session, filled, faces=5), mean, atol=1e-4)
+    found = average_scores(session, filled, faces=5)
+    assert found.shape[1] > mean.shape[1]  # edits reach further than a store's scores
+    assert np.allclose(found[:, : mean.shape[1]], mean, atol=1e-3)
     told = []
     few = average_scores(session, None, faces=2, progress=lambda *a: told.append(a))
     seeds = [seed_subject(f"seed:{n}", session).scores for n in range(2)]

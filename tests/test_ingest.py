@@ -161,9 +161,9 @@ def test_a_store_of_other_settings_is_refused(work, session):
     from dataclasses import replace
 
     run(work, session)
-    other = replace(session, max_resolution=64)
+    other = replace(session, max_resolution=128)
     other.generator, other.catalogue = session.generator, session.catalogue
-    with pytest.raises(MismatchError, match="max resolution 128, this run has 64"):
+    with pytest.raises(MismatchError, match="max resolution 64, this run has 128"):
         run(work, other)
 
 

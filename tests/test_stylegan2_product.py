@@ -21,7 +21,7 @@ from data.stylegan2_files import load_stylegan2
 from ris.catalogue_fit import DEFAULT_LAYERS, feature_layers
 from ris.generators.stylegan2 import StyleGAN2Config
 
-CONFIG = StyleGAN2Config((48, 48, 48, 48, 32), mapping_layers=2)  # 64 px
+CONFIG = StyleGAN2Config((48, 48, 48, 48, 32, 24, 16), mapping_layers=2)  # 256 px
 FACES = 24
 
 
@@ -79,7 +79,7 @@ def test_everything_is_of_the_checkpoint(made):
     generator = load_stylegan2(made / "ours.pt")
     store = Store.open(made / ".ris")
     assert store.settings.generator == generator.fingerprint
-    assert store.settings.generator_name == "stylegan2-64"
+    assert store.settings.generator_name == "stylegan2-256"
     assert store.settings.layout == generator.layout
     assert store.manifest().rows == FACES
     assert store.generator_file() == made / "ours.pt"
@@ -103,7 +103,7 @@ def test_masks_leave_out_to_image_channels_and_early_ones(made):
     store = Store.open(made / ".ris")
     layout = store.settings.covered
     allowed = ~(layout.early | layout.to_image)
-    assert allowed.sum() == 48 * 5 + 32
+    assert allowed.sum() == 48 * 5 + 2 * 32
     dims = {
         name: json.loads((made / ".ris" / "index" / name / "meta.json").read_text())["dims"]
         for name in ("mouth", "pose", "hair")
@@ -134,7 +134,7 @@ def test_transfer_without_a_store(ris):
     shutil.rmtree(".ris")
     words = ("transfer", "seed:1", "seed:2", "--feature", "hair", "--generator", "ours.pt")
     assert ris(*words)[0] == 0
-    assert Image.open("transfer.png").size == (64, 64)
+    assert Image.open("transfer.png").size == (256, 256)
     shutil.copy("ours.pt", "theirs.pt")
     write(Path("theirs.pt"), 1.0)
     status, _, err = ris(*words[:-1], "theirs.pt")
@@ -193,14 +193,14 @@ def test_a_moved_checkpoint_is_named_again(ris):
 
 
 def test_a_wplus_code_for_one_photo(ris):
-    code = np.float32(np.random.RandomState(0).standard_normal((10, 512)))
+    code = np.float32(np.random.RandomState(0).standard_normal((14, 512)))
     Path("more").mkdir()
     Image.new("RGB", (64, 64)).save("more/a.png")
     np.save("code.npy", code)
     np.save("other.npy", np.zeros((1, 18, 512), np.float32))
     status, _, err = ris("ingest", "more", "--latents", "other.npy")
     assert status == 1
-    assert "(1, 18, 512), expected (N, 512), (10, 512) or (N, 10, 512)" in err
+    assert "(1, 18, 512), expected (N, 512), (14, 512) or (N, 14, 512)" in err
     assert ris("ingest", "more", "--latents", "code.npy")[0] == 0
     found = json.loads(ris("sql", "select id, path from faces", "--json")[1])
     (face,) = [row["id"] for row in found if row["path"] == "more/a.png"]
@@ -218,7 +218,7 @@ def test_the_same_network_in_another_form_may_be_given(ris):
     write_pickle(Path("ours.pkl"), as_nvidia(tensors))
     status, out, _ = ris("models", "convert", "ours.pkl", "ours.safetensors", "--json")
     assert status == 0
-    assert json.loads(out)["size"] == 64
+    assert json.loads(out)["size"] == 256
     for name in ("ours.pkl", "ours.safetensors"):
         words = ("query", "faces/seed000003.png", "--feature", "hair", "--generator", name)
         assert ris(*words)[0] == 0

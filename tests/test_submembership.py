@@ -94,7 +94,7 @@ def test_rows_are_the_stores_scores(filled, feature, row):
     assert found.scores.dtype == torch.float16
     assert (found.scores.numpy() == expected).all()
     assert found.numbers.tolist() == chosen.tolist()
-    assert expected.shape[1] == {"mouth": 4608, "hair": 6272}[feature]
+    assert expected.shape[1] == {"mouth": 3968, "hair": 5632}[feature]
 
 
 def test_ratios_of_a_store(filled):
@@ -172,7 +172,7 @@ def test_the_command(filled, tmp_path, monkeypatch, capsys):
         (("--clusters", "2,x"), "--clusters takes whole numbers with commas, not '2,x'"),
         (("--clusters", ","), "name a feature and a number of clusters"),
         (("--clusters", 61), "60 faces that show eyes are too few for 61 groups"),
-        (("--clusters", 2, "--top", 5000), "eyes has 4608 channels: cannot take the top 5000"),
+        (("--clusters", 2, "--top", 5000), "eyes has 3968 channels: cannot take the top 5000"),
         (("--plot", "a.pdf"), "a.pdf: a plot is written as .png or .svg"),
         (("--sheet", "s.png"), "a sheet shows one feature and one number of clusters"),
         (("--features", "nose", "--clusters", 3, "--sheet", "s.gif"), "s.gif: a picture is"),
