@@ -140,9 +140,7 @@ class FeatureCatalogue:
         assert total is not None
         return total.argmax(1)
 
-    def labels(
-        self, activations: Mapping[int, torch.Tensor], impl: Impl = "auto"
-    ) -> torch.Tensor:
+    def labels(self, activations: Mapping[int, torch.Tensor], impl: Impl = "auto") -> torch.Tensor:
         """(B, h, w) int64 class of every pixel; arguments as `segment`'s."""
         found = [activations[i] for i in self.layer_indices if i in activations]
         library = kernels(impl, *found) if len(found) == len(self.layers) else None
@@ -164,9 +162,7 @@ class FeatureCatalogue:
             self.__dict__["_made"] = made
         return made
 
-    def segment(
-        self, activations: Mapping[int, torch.Tensor], impl: Impl = "auto"
-    ) -> torch.Tensor:
+    def segment(self, activations: Mapping[int, torch.Tensor], impl: Impl = "auto") -> torch.Tensor:
         """Class masks U of Eq. 1.
 
         Args:

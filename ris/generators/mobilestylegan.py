@@ -249,7 +249,8 @@ class MobileStyleGAN(torch.nn.Module):
         if library := kernels(self.impl, x, sigma):
             if name.endswith("up"):
                 return separable.haar_up(library, x, style)
-            packed = self._pack(library, name) if outputs is None else None
+            whole = outputs is None and not layer.to_image
+            packed = self._pack(library, name) if whole else None
             if packed is not None:
                 return separable.convolution(library, packed, x, style, self._scale[name])
         style = style[:, :, None, None]
@@ -278,13 +279,9 @@ class MobileStyleGAN(torch.nn.Module):
     def _pack(self, library: ctypes.CDLL, name: str) -> separable.Packed | None:
         """Weights of a convolution for the kernels, made once; None: they do not take it."""
         if name not in self._packed:
-            depthwise, weight, noise, bias = (
-                self._buffers.get(_key(f"{name}.{part}")) for part in PARTS
-            )
-            fits = weight is not None and noise is not None and bias is not None
-            self._packed[name] = (
-                separable.pack(library, depthwise, weight, noise, bias) if fits else None
-            )
+            depthwise, *others = (self._buffers.get(_key(f"{name}.{part}")) for part in PARTS)
+            weight, noise, bias = (x for x in others if x is not None)
+            self._packed[name] = separable.pack(library, depthwise, weight, noise, bias)
         return self._packed[name]
 
     def _start(self, batch: int) -> torch.Tensor:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from ris.ops.native import library
+from ris.ops.native import library, problem
 
 Impl = Literal["auto", "reference", "native"]
 """``auto`` runs a kernel where it can be built and takes these tensors, else the reference."""
@@ -32,7 +32,7 @@ def kernels(impl: Impl, *tensors: torch.Tensor) -> ctypes.CDLL | None:
     found = library() if taken else None
     if found is None and impl == "native":
         raise ValueError(
-            "no native kernels here: they need a C++ compiler and ninja"
+            f"no native kernels here: {problem()}"
             if taken
             else "native kernels take float32 tensors on the processor, without gradients"
         )

@@ -42,17 +42,37 @@ class BuildError(Exception):
 @cache
 def library() -> ctypes.CDLL | None:
     """The kernels, built if need be; None, after one warning, where that is impossible."""
-    if os.environ.get(SWITCH) == "0":
-        return None
-    try:
-        return ctypes.CDLL(str(build(cache_folder())))
-    except (BuildError, OSError) as e:
+    found = _loaded()
+    if isinstance(found, ctypes.CDLL):
+        return found
+    if not _switched_off():
         warnings.warn(
-            f"no native kernels, the slower references run instead: {e} ({SWITCH}=0 silences this)",
+            f"no native kernels, the slower references run instead: {found} "
+            f"({SWITCH}=0 silences this)",
             RuntimeWarning,
             stacklevel=2,
         )
-        return None
+    return None
+
+
+def problem() -> str | None:
+    """Why there are no kernels here, in one line; None where there are."""
+    found = _loaded()
+    return found if isinstance(found, str) else None
+
+
+@cache
+def _loaded() -> ctypes.CDLL | str:
+    if _switched_off():
+        return f"{SWITCH}=0 turns them off"
+    try:
+        return ctypes.CDLL(str(build(cache_folder())))
+    except (BuildError, OSError) as e:
+        return str(e)
+
+
+def _switched_off() -> bool:
+    return os.environ.get(SWITCH) == "0"
 
 
 def cache_folder() -> Path:

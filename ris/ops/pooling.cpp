@@ -137,15 +137,14 @@ std::vector<float> shifts(const Shape& s, const float* x, bool normalise) {
 void pool_last(const Shape& s, const float* x, const float* masks, bool normalise,
                float epsilon, float* scores, long threads) {
     const std::vector<float> shift = shifts(s, x, normalise);
-    const long chunks = (s.height + s.rows() - 1) / s.rows();
-    threads = std::max(1L, std::min(threads, chunks));
-    std::vector<Sums> parts(threads, Sums(s));
-    divide(threads, threads, [&](long from, long to) {
-        for (long t = from; t < to; t++)
-            pool_rows(s, x, masks, shift.data(), chunks * t / threads * s.rows(),
-                      std::min(s.height, chunks * (t + 1) / threads * s.rows()), parts[t]);
+    const long chunks = (s.height + s.rows() - 1) / s.rows(), count = std::min(PARTS, chunks);
+    std::vector<Sums> parts(count, Sums(s));
+    divide(count, threads, [&](long from, long to) {
+        for (long i = from; i < to; i++)
+            pool_rows(s, x, masks, shift.data(), chunks * i / count * s.rows(),
+                      std::min(s.height, chunks * (i + 1) / count * s.rows()), parts[i]);
     });
-    for (long t = 1; t < threads; t++) parts[0].add(parts[t]);
+    for (long i = 1; i < count; i++) parts[0].add(parts[i]);
     for (long c = 0; c < s.channels; c++)
         finish(parts[0].areas.data(), &parts[0].firsts[c], &parts[0].seconds[c], s.classes,
                s.channels, normalise, epsilon, static_cast<double>(s.pixels()), scores + c,

@@ -79,12 +79,11 @@ void normalise(Layer& layer, long pixels, long threads) {
         const float* row = layer.x + (2 * i + 1) * pixels / (2 * count) * n;
         for (long c = 0; c < n; c++) shift[c] += row[c] / static_cast<float>(count);
     }
-    const long chunks = (pixels + CHUNK - 1) / CHUNK;
-    threads = std::max(1L, std::min(threads, chunks));
-    std::vector<Moments> sums(threads, {std::vector<double>(n), std::vector<double>(n)});
-    divide(threads, threads, [&](long from, long to) {
+    const long chunks = (pixels + CHUNK - 1) / CHUNK, parts = std::min(PARTS, chunks);
+    std::vector<Moments> sums(parts, {std::vector<double>(n), std::vector<double>(n)});
+    divide(parts, threads, [&](long from, long to) {
         for (long t = from; t < to; t++)
-            for (long chunk = chunks * t / threads; chunk < chunks * (t + 1) / threads; chunk++) {
+            for (long chunk = chunks * t / parts; chunk < chunks * (t + 1) / parts; chunk++) {
                 const long first = chunk * CHUNK, last = std::min(pixels, first + CHUNK);
                 long c = 0;
                 for (; c + 4 * WIDTH <= n; c += 4 * WIDTH)

@@ -17,6 +17,7 @@ constexpr int WIDTH = 4, ROWS = 4;
 #endif
 constexpr int COLUMNS = 2 * WIDTH;  // of a panel of a packed matrix
 constexpr int DEPTH = 512;          // longest row of the left matrix
+constexpr long PARTS = 4;           // sums over pixels are of so many, whatever the threads
 constexpr int STRIDE = DEPTH + 16;  // floats between its rows, so that they share no cache sets
 
 typedef float Vector __attribute__((vector_size(4 * WIDTH)));
