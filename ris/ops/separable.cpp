@@ -7,23 +7,50 @@ namespace {
 
 constexpr long TILE = 4 * ROWS;  // pixels whose inputs to the matrix product lie in the cache
 
-// Depthwise 3x3 at pixels first..last: taps (9, channels) with the style in them.
-void depthwise(const float* x, long height, long width, long channels, const float* taps,
-               long first, long last, float* out) {
+constexpr int SIDE = 4;  // pixels of a row whose depthwise sums share what they load
+
+// Depthwise 3x3 at N neighbouring pixels from (y, x) on: taps (9, channels) with the style in them.
+template <int N>
+void depthwise(const float* image, long height, long width, long channels, const float* taps,
+               long y, long x, float* out) {
     static const float zeros[DEPTH] = {};
-    for (long p = first; p < last; p++, out += STRIDE) {
-        const long py = p / width, px = p % width;
-        const float* from[9];
-        for (long t = 0; t < 9; t++) {
-            const long y = py + t / 3 - 1, xx = px + t % 3 - 1;
-            const bool inside = y >= 0 && y < height && xx >= 0 && xx < width;
-            from[t] = inside ? x + (y * width + xx) * channels : zeros;
+    const float* from[3][N + 2];
+    for (long i = 0; i < 3; i++)
+        for (long j = 0; j < N + 2; j++) {
+            const long row = y + i - 1, column = x + j - 1;
+            const bool inside = row >= 0 && row < height && column >= 0 && column < width;
+            from[i][j] = inside ? image + (row * width + column) * channels : zeros;
         }
-        for (long c = 0; c < channels; c += WIDTH) {
-            Vector s = load(from[0] + c) * load(taps + c);
-#pragma GCC unroll 8
-            for (int t = 1; t < 9; t++) s += load(from[t] + c) * load(taps + t * channels + c);
-            store(out + c, s);
+    for (long c = 0; c < channels; c += WIDTH) {
+        Vector s[N] = {};
+#pragma GCC unroll 3
+        for (int i = 0; i < 3; i++) {
+            Vector in[N + 2];
+#pragma GCC unroll 6
+            for (int j = 0; j < N + 2; j++) in[j] = load(from[i][j] + c);
+#pragma GCC unroll 3
+            for (int j = 0; j < 3; j++) {
+                const Vector tap = load(taps + (3 * i + j) * channels + c);
+#pragma GCC unroll 4
+                for (int n = 0; n < N; n++) s[n] += in[n + j] * tap;
+            }
+        }
+#pragma GCC unroll 4
+        for (int n = 0; n < N; n++) store(out + n * STRIDE + c, s[n]);
+    }
+}
+
+// The same at pixels first..last.
+void depthwise(const float* image, long height, long width, long channels, const float* taps,
+               long first, long last, float* out) {
+    for (long p = first; p < last;) {
+        const long y = p / width, x = p % width;
+        if (x + SIDE <= width && p + SIDE <= last) {
+            depthwise<SIDE>(image, height, width, channels, taps, y, x, out);
+            p += SIDE, out += SIDE * STRIDE;
+        } else {
+            depthwise<1>(image, height, width, channels, taps, y, x, out);
+            p += 1, out += STRIDE;
         }
     }
 }
