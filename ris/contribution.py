@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from ris.catalogue import FeatureCatalogue
 from ris.generators.protocol import Activation, Generator
-from ris.ops import pooling
+from ris.ops import pooling, pooling_cuda
 from ris.ops.calls import Impl, kernels
 
 EPSILON = 1e-5  # variance below which a channel counts as constant
@@ -33,7 +33,13 @@ def class_energy(
     Returns:
         (B, K, C) scores; in [0, 1] when normalised, else in units of A^2.
     """
-    if library := kernels(impl, activation, masks):
+    if impl != "reference" and activation.is_cuda:
+        made = pooling_cuda.class_energy(
+            activation, masks, normalise=normalise, epsilon=EPSILON, needed=impl == "native"
+        )
+        if made is not None:
+            return made
+    elif library := kernels(impl, activation, masks):
         return pooling.class_energy(
             library, activation, masks, normalise=normalise, epsilon=EPSILON
         )

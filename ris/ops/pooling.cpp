@@ -146,7 +146,7 @@ void pool_last(const Shape& s, const float* x, const float* masks, bool normalis
     });
     for (long i = 1; i < count; i++) parts[0].add(parts[i]);
     for (long c = 0; c < s.channels; c++)
-        finish(parts[0].areas.data(), &parts[0].firsts[c], &parts[0].seconds[c], s.classes,
+        finish(parts[0].areas.data(), 1, &parts[0].firsts[c], &parts[0].seconds[c], s.classes,
                s.channels, normalise, epsilon, static_cast<double>(s.pixels()), scores + c,
                s.channels);
 }
@@ -228,7 +228,7 @@ void pool_first(const Shape& s, const float* x, const float* masks, bool normali
     });
     const std::vector<double> none(s.classes * s.channels);  // the shift is the mean
     for (long c = 0; c < s.channels; c++)
-        finish(areas.data(), &none[c], &energies[c], s.classes, s.channels, normalise, epsilon,
+        finish(areas.data(), 1, &none[c], &energies[c], s.classes, s.channels, normalise, epsilon,
                static_cast<double>(pixels), scores + c, s.channels);
 }
 

@@ -25,6 +25,13 @@ RIS_BOTH inline Between between(long i, long from, long to) {
     return {first, second, at - static_cast<float>(first)};
 }
 
+// A channels-last image of activations, its class masks, and how many pixels are one chunk of sums.
+struct Picture {
+    long height, width, channels, classes, mask_height, mask_width, chunk;
+    RIS_BOTH long pixels() const { return height * width; }
+    RIS_BOTH long chunks() const { return (pixels() + chunk - 1) / chunk; }
+};
+
 // Weight of one class at pixel (y, x): `mask` has rows of w.
 RIS_BOTH inline float weight_at(const float* mask, long w, Between y, Between x) {
     const float* top = mask + y.first * w;
@@ -34,11 +41,45 @@ RIS_BOTH inline float weight_at(const float* mask, long w, Between y, Between x)
     return high + y.share * (low - high);
 }
 
+// One thread of a GPU: the sums of one channel over one chunk of pixels, for every class. Results
+// are (chunks, classes) areas and (chunks, classes, channels) firsts and seconds, see `finish`.
+RIS_BOTH inline void sum_chunk(const Picture& s, const float* x, const float* masks, float shift,
+                               long channel, long chunk, float* areas, float* firsts,
+                               float* seconds) {
+    const long first = chunk * s.chunk;
+    const long last = first + s.chunk < s.pixels() ? first + s.chunk : s.pixels();
+    for (long k = 0; k < s.classes; k++) {
+        const float* mask = masks + k * s.mask_height * s.mask_width;
+        float area = 0, one = 0, two = 0;
+        for (long p = first; p < last; p++) {
+            const float weight =
+                weight_at(mask, s.mask_width, between(p / s.width, s.mask_height, s.height),
+                          between(p % s.width, s.mask_width, s.width));
+            if (weight == 0) continue;  // the same in all threads of a warp
+            const float a = x[p * s.channels + channel] - shift;
+            area += weight;
+            one += weight * a;
+            two += weight * a * a;
+        }
+        const long at = chunk * s.classes + k;
+        if (channel == 0) areas[at] = area;
+        firsts[at * s.channels + channel] = one;
+        seconds[at * s.channels + channel] = two;
+    }
+}
+
+// One number of all chunks together; `step` numbers lie between those of two chunks.
+RIS_BOTH inline double sum_chunks(const float* parts, long chunks, long step) {
+    double total = 0;
+    for (long i = 0; i < chunks; i++) total += parts[i * step];
+    return total;
+}
+
 // Energies of one channel from sums over the pixels of a class, A' being A minus a shift:
-// areas sum U, firsts sum U A', seconds sum U A'^2; K of each, `step` apart; (K) scores.
-RIS_BOTH inline void finish(const double* areas, const double* firsts, const double* seconds,
-                            long classes, long step, bool normalise, double epsilon,
-                            double pixels, float* scores, long scores_step) {
+// areas sum U, firsts sum U A', seconds sum U A'^2; K of each, so far apart; (K) scores.
+RIS_BOTH inline void finish(const double* areas, long areas_step, const double* firsts,
+                            const double* seconds, long classes, long step, bool normalise,
+                            double epsilon, double pixels, float* scores, long scores_step) {
     double first = 0, total = 0;
     for (long k = 0; k < classes; k++) first += firsts[k * step];
     const double mean = first / pixels;
@@ -49,12 +90,12 @@ RIS_BOTH inline void finish(const double* areas, const double* firsts, const dou
                 scores[k * scores_step] = static_cast<float>(two / pixels);
                 continue;
             }
-            const double energy = two - 2 * mean * one + mean * mean * areas[k];
+            const double energy = two - 2 * mean * one + mean * mean * areas[k * areas_step];
             if (round == 0)
                 total += energy;
             else
                 scores[k * scores_step] = static_cast<float>(
-                    (energy + epsilon * areas[k]) / (total + epsilon * pixels));
+                    (energy + epsilon * areas[k * areas_step]) / (total + epsilon * pixels));
         }
 }
 
