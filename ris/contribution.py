@@ -11,6 +11,7 @@ from ris.ops import pooling, pooling_cuda
 from ris.ops.calls import Impl, kernels
 
 EPSILON = 1e-5  # variance below which a channel counts as constant
+FEW = 32 * 32  # pixels below which the kernel has nothing to win
 
 
 def class_energy(
@@ -28,11 +29,15 @@ def class_energy(
         normalise: instance-normalise A first. Then sum_k M[k, c] is 1 for every channel: M is
             the share of the channel's variance on class k. A channel that is constant over
             the image spreads evenly over the pixels, so its M is the area of each class.
-        impl: the kernel of `ris.ops.pooling` or the formula as it stands here.
+        impl: the kernel of `ris.ops.pooling` or the formula as it stands here; ``auto`` takes
+            the kernel from 32 x 32 pixels on.
 
     Returns:
         (B, K, C) scores; in [0, 1] when normalised, else in units of A^2.
     """
+    b, c, h, w = activation.shape
+    if impl == "auto" and h * w < FEW:
+        impl = "reference"
     if impl != "reference" and activation.is_cuda:
         made = pooling_cuda.class_energy(
             activation, masks, normalise=normalise, epsilon=EPSILON, needed=impl == "native"
@@ -43,7 +48,6 @@ def class_energy(
         return pooling.class_energy(
             library, activation, masks, normalise=normalise, epsilon=EPSILON
         )
-    b, c, h, w = activation.shape
     if masks.shape[-2:] != (h, w):
         masks = F.interpolate(masks, size=(h, w), mode="bilinear", align_corners=False)
     flat = activation.permute(0, 2, 3, 1).reshape(b, h * w, c)  # a view if channels-last

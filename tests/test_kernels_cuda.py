@@ -37,8 +37,7 @@ extern "C" void run(const float* x, long height, long width, long channels, cons
         sums[2 * step + at] = sum_chunks(&seconds[at], s.chunks(), step);
     }
     for (long c = 0; c < channels; c++)
-        finish(&sums[c], channels, &sums[step + c], &sums[2 * step + c], classes, channels, normalise != 0,
-               epsilon, s.pixels(), scores + c, channels);
+        finish_channel(s, &sums[c], step, normalise != 0, epsilon, scores + c);
 }
 """
 

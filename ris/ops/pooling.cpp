@@ -1,6 +1,4 @@
 // Class energies of an activation (Eq. 1) in one pass over it, see ris/ops/pooling.py.
-#include <cmath>
-
 #include "pooling.h"
 #include "vectors.h"
 
@@ -17,8 +15,9 @@ struct Shape {
     long rows() const { return std::max(1L, CHUNK / width); }  // of a chunk
 };
 
-// Weights (classes, pixels) of the rows first..last.
-void weigh(const Shape& s, const float* masks, long first, long last, float* weights) {
+// Weights (classes, pixels) of the rows first..last; `present` tells which classes have any.
+void weigh(const Shape& s, const float* masks, long first, long last, float* weights,
+           std::vector<char>& present) {
     std::vector<int> left(s.width), right(s.width);
     std::vector<float> share(s.width), row(s.mask_width);
     for (long x = 0; x < s.width; x++) {
@@ -26,20 +25,22 @@ void weigh(const Shape& s, const float* masks, long first, long last, float* wei
         left[x] = static_cast<int>(across.first), right[x] = static_cast<int>(across.second);
         share[x] = across.share;
     }
+    present.assign(s.classes, 0);
     for (long k = 0; k < s.classes; k++, masks += s.mask_height * s.mask_width)
         for (long y = first; y < last; y++, weights += s.width) {
             const Between down = between(y, s.mask_height, s.height);
             const float* top = masks + down.first * s.mask_width;
             const float* bottom = masks + down.second * s.mask_width;
-            float most = 0;
+            bool any = false;
             for (long x = 0; x < s.mask_width; x++) {
                 row[x] = top[x] + down.share * (bottom[x] - top[x]);
-                most = std::max(most, std::fabs(row[x]));
+                any |= row[x] != 0;
             }
-            if (most == 0) {
+            if (!any) {
                 std::fill(weights, weights + s.width, 0.0f);
                 continue;
             }
+            present[k] = 1;
             for (long x = 0; x < s.width; x++)
                 weights[x] = row[left[x]] + share[x] * (row[right[x]] - row[left[x]]);
         }
@@ -47,17 +48,28 @@ void weigh(const Shape& s, const float* masks, long first, long last, float* wei
 
 // Pixels of a chunk that belong to a class, and how much.
 struct Members {
-    std::vector<long> pixel;
+    std::vector<int> pixel;
     std::vector<float> weight;
+    long count = 0;
+    double area = 0;
+    explicit Members(long most) : pixel(most), weight(most) {}
+    void find(const float* weights, long pixels) {
+        count = 0, area = 0;
+        for (long p = 0; p < pixels; p++) {
+            pixel[count] = static_cast<int>(p), weight[count] = weights[p];
+            count += weights[p] != 0;
+        }
+        for (long m = 0; m < count; m++) area += weight[m];
+    }
 };
 
-// Sums over the members for N vectors of channels from `c` on.
+// Adds the sums over the members for N vectors of channels from `c` on.
 template <int N>
-void add(const float* x, long channels, const Members& members, const float* shift, long c,
-         double* firsts, double* seconds) {
+void add_members(const float* x, long channels, const Members& members, const float* shift,
+                 long c, double* firsts, double* seconds) {
     Vector one[N] = {}, two[N] = {}, centre[N];
     for (int i = 0; i < N; i++) centre[i] = load(shift + c + i * WIDTH);
-    for (size_t m = 0; m < members.pixel.size(); m++) {
+    for (long m = 0; m < members.count; m++) {
         const float* row = x + members.pixel[m] * channels + c;
         const Vector weight = all(members.weight[m]);
         for (int i = 0; i < N; i++) {
@@ -66,22 +78,23 @@ void add(const float* x, long channels, const Members& members, const float* shi
             two[i] += weighted * a;
         }
     }
-    for (int i = 0; i < N; i++)
-        for (int lane = 0; lane < WIDTH; lane++) {
-            firsts[c + i * WIDTH + lane] += one[i][lane];
-            seconds[c + i * WIDTH + lane] += two[i][lane];
-        }
+    for (int i = 0; i < N; i++) {
+        add(firsts + c + i * WIDTH, one[i]);
+        add(seconds + c + i * WIDTH, two[i]);
+    }
 }
 
-void add_all(const float* x, long channels, const Members& members, const float* shift,
-             double* firsts, double* seconds) {
+void add_members(const float* x, long channels, const Members& members, const float* shift,
+                 double* firsts, double* seconds) {
     long c = 0;
     for (; c + 4 * WIDTH <= channels; c += 4 * WIDTH)
-        add<4>(x, channels, members, shift, c, firsts, seconds);
+        add_members<4>(x, channels, members, shift, c, firsts, seconds);
+    for (; c + 2 * WIDTH <= channels; c += 2 * WIDTH)
+        add_members<2>(x, channels, members, shift, c, firsts, seconds);
     for (; c + WIDTH <= channels; c += WIDTH)
-        add<1>(x, channels, members, shift, c, firsts, seconds);
+        add_members<1>(x, channels, members, shift, c, firsts, seconds);
     for (; c < channels; c++)
-        for (size_t m = 0; m < members.pixel.size(); m++) {
+        for (long m = 0; m < members.count; m++) {
             const float a = x[members.pixel[m] * channels + c] - shift[c];
             firsts[c] += static_cast<double>(members.weight[m] * a);
             seconds[c] += static_cast<double>(members.weight[m] * a * a);
@@ -104,21 +117,36 @@ struct Sums {
 void pool_rows(const Shape& s, const float* x, const float* masks, const float* shift,
                long first, long last, Sums& sums) {
     std::vector<float> weights(s.classes * s.rows() * s.width);
-    Members members;
+    std::vector<char> present;
+    Members members(s.rows() * s.width);
     for (long y = first; y < last; y += s.rows()) {
         const long end = std::min(last, y + s.rows()), pixels = (end - y) * s.width;
-        weigh(s, masks, y, end, weights.data());
+        weigh(s, masks, y, end, weights.data(), present);
         for (long k = 0; k < s.classes; k++) {
-            members.pixel.clear(), members.weight.clear();
-            for (long p = 0; p < pixels; p++)
-                if (const float w = weights[k * pixels + p]; w != 0) {
-                    members.pixel.push_back(p), members.weight.push_back(w);
-                    sums.areas[k] += w;
-                }
-            add_all(x + y * s.width * s.channels, s.channels, members, shift,
-                    &sums.firsts[k * s.channels], &sums.seconds[k * s.channels]);
+            if (!present[k]) continue;
+            members.find(&weights[k * pixels], pixels);
+            sums.areas[k] += members.area;
+            add_members(x + y * s.width * s.channels, s.channels, members, shift,
+                        &sums.firsts[k * s.channels], &sums.seconds[k * s.channels]);
         }
     }
+}
+
+// Scores (K, C) from sums over all pixels.
+void finish(const Shape& s, const double* areas, const double* firsts, const double* seconds,
+            bool normalise, double epsilon, float* scores) {
+    const double pixels = static_cast<double>(s.pixels());
+    std::vector<double> mean(s.channels), total(s.channels);
+    for (long k = 0, at = 0; k < s.classes; k++)
+        for (long c = 0; c < s.channels; c++) mean[c] += firsts[at++] / pixels;
+    for (long k = 0, at = 0; k < s.classes; k++)
+        for (long c = 0; c < s.channels; c++, at++)
+            total[c] += energy(areas[k], firsts[at], seconds[at], mean[c]);
+    for (long k = 0, at = 0; k < s.classes; k++)
+        for (long c = 0; c < s.channels; c++, at++)
+            scores[at] = normalise ? share(energy(areas[k], firsts[at], seconds[at], mean[c]),
+                                           total[c], areas[k], pixels, epsilon)
+                                   : static_cast<float>(seconds[at] / pixels);
 }
 
 // Mean over some pixels: near enough to the mean that squares lose no digits.
@@ -145,10 +173,8 @@ void pool_last(const Shape& s, const float* x, const float* masks, bool normalis
                       std::min(s.height, chunks * (i + 1) / count * s.rows()), parts[i]);
     });
     for (long i = 1; i < count; i++) parts[0].add(parts[i]);
-    for (long c = 0; c < s.channels; c++)
-        finish(parts[0].areas.data(), 1, &parts[0].firsts[c], &parts[0].seconds[c], s.classes,
-               s.channels, normalise, epsilon, static_cast<double>(s.pixels()), scores + c,
-               s.channels);
+    finish(s, parts[0].areas.data(), parts[0].firsts.data(), parts[0].seconds.data(), normalise,
+           epsilon, scores);
 }
 
 // Sums of `weights` times squares for four channels and up to four classes.
@@ -192,14 +218,16 @@ void pool_first(const Shape& s, const float* x, const float* masks, bool normali
                 shift[c] = static_cast<float>(mean_of(x + c * pixels, pixels));
         std::vector<float> weights(s.classes * most), squares(4 * most);
         std::vector<long> present;
+        std::vector<char> any;
         for (long y = 0; y < s.height; y += s.rows()) {
             const long count = (std::min(s.height, y + s.rows()) - y) * s.width;
-            weigh(s, masks, y, y + count / s.width, weights.data());
+            weigh(s, masks, y, y + count / s.width, weights.data(), any);
             present.clear();
             for (long k = 0; k < s.classes; k++) {
+                if (!any[k]) continue;
                 double area = 0;
                 for (long p = 0; p < count; p++) area += weights[k * count + p];
-                if (area != 0) present.push_back(k);
+                present.push_back(k);
                 if (from == 0) areas[k] += area;
             }
             for (long g = from; g < to; g++) {
@@ -227,9 +255,7 @@ void pool_first(const Shape& s, const float* x, const float* masks, bool normali
         }
     });
     const std::vector<double> none(s.classes * s.channels);  // the shift is the mean
-    for (long c = 0; c < s.channels; c++)
-        finish(areas.data(), 1, &none[c], &energies[c], s.classes, s.channels, normalise, epsilon,
-               static_cast<double>(pixels), scores + c, s.channels);
+    finish(s, areas.data(), none.data(), energies.data(), normalise, epsilon, scores);
 }
 
 }  // namespace

@@ -31,15 +31,13 @@ __global__ void add_chunks(Picture s, long images, const float* areas, const flo
 }
 
 // A thread a channel.
-__global__ void finish_all(Picture s, long images, const double* sums, bool normalise,
-                           double epsilon, float* scores) {
+__global__ void finish(Picture s, long images, const double* sums, bool normalise, double epsilon,
+                       float* scores) {
     const long at = static_cast<long>(blockIdx.x) * blockDim.x + threadIdx.x;
     if (at >= images * s.channels) return;
-    const long all = images * s.classes * s.channels;
-    const long first = at / s.channels * s.classes * s.channels + at % s.channels;
-    finish(sums + first, s.channels, sums + all + first, sums + 2 * all + first, s.classes,
-           s.channels, normalise, epsilon, static_cast<double>(s.pixels()), scores + first,
-           s.channels);
+    const long from = at / s.channels * s.classes * s.channels + at % s.channels;
+    finish_channel(s, sums + from, images * s.classes * s.channels, normalise, epsilon,
+                   scores + from);
 }
 
 unsigned blocks(long count, long size) { return static_cast<unsigned>((count + size - 1) / size); }
@@ -65,8 +63,8 @@ int ris_class_energy_cuda(const float* x, long images, long height, long width, 
                                                                    firsts, seconds);
     add_chunks<<<blocks(images * classes * channels, 128), 128, 0, on>>>(s, images, areas, firsts,
                                                                          seconds, sums);
-    finish_all<<<blocks(images * channels, 128), 128, 0, on>>>(s, images, sums, normalise != 0,
-                                                               epsilon, scores);
+    finish<<<blocks(images * channels, 128), 128, 0, on>>>(s, images, sums, normalise != 0,
+                                                           epsilon, scores);
     return static_cast<int>(cudaGetLastError());
 }
 

@@ -75,28 +75,31 @@ RIS_BOTH inline double sum_chunks(const float* parts, long chunks, long step) {
     return total;
 }
 
-// Energies of one channel from sums over the pixels of a class, A' being A minus a shift:
-// areas sum U, firsts sum U A', seconds sum U A'^2; K of each, so far apart; (K) scores.
-RIS_BOTH inline void finish(const double* areas, long areas_step, const double* firsts,
-                            const double* seconds, long classes, long step, bool normalise,
-                            double epsilon, double pixels, float* scores, long scores_step) {
-    double first = 0, total = 0;
-    for (long k = 0; k < classes; k++) first += firsts[k * step];
-    const double mean = first / pixels;
-    for (int round = 0; round < 2; round++)
-        for (long k = 0; k < classes; k++) {
-            const double one = firsts[k * step], two = seconds[k * step];
-            if (!normalise) {
-                scores[k * scores_step] = static_cast<float>(two / pixels);
-                continue;
-            }
-            const double energy = two - 2 * mean * one + mean * mean * areas[k * areas_step];
-            if (round == 0)
-                total += energy;
-            else
-                scores[k * scores_step] = static_cast<float>(
-                    (energy + epsilon * areas[k * areas_step]) / (total + epsilon * pixels));
-        }
+// Energy sum U (A - mean)^2 from sums over the pixels of a class, A' being A minus a shift: areas
+// sum U, firsts sum U A', seconds sum U A'^2; `mean` is that of A'.
+RIS_BOTH inline double energy(double area, double first, double second, double mean) {
+    return second - 2 * mean * first + mean * mean * area;
+}
+
+// A class's share of a channel's energy; a channel that is constant spreads evenly.
+RIS_BOTH inline float share(double own, double total, double area, double pixels, double epsilon) {
+    return static_cast<float>((own + epsilon * area) / (total + epsilon * pixels));
+}
+
+// One thread of a GPU: scores (classes, channels) of one channel from its areas, firsts and seconds,
+// which lie `all` numbers apart.
+RIS_BOTH inline void finish_channel(const Picture& s, const double* sums, long all, bool normalise,
+                                    double epsilon, float* scores) {
+    const double *areas = sums, *firsts = sums + all, *seconds = sums + 2 * all;
+    const double pixels = static_cast<double>(s.pixels());
+    double mean = 0, total = 0;
+    for (long k = 0; k < s.classes; k++) mean += firsts[k * s.channels] / pixels;
+    for (long k = 0, at = 0; k < s.classes; k++, at += s.channels)
+        total += energy(areas[at], firsts[at], seconds[at], mean);
+    for (long k = 0, at = 0; k < s.classes; k++, at += s.channels)
+        scores[at] = normalise ? share(energy(areas[at], firsts[at], seconds[at], mean), total,
+                                       areas[at], pixels, epsilon)
+                               : static_cast<float>(seconds[at] / pixels);
 }
 
 }  // namespace ris

@@ -55,7 +55,7 @@ struct Moments {
 
 // Adds the sums over some pixels of N vectors of channels from `c` on, and of their squares.
 template <int N>
-void add(const float* x, long first, long last, long channels, long c, const float* shift,
+void add_pixels(const float* x, long first, long last, long channels, long c, const float* shift,
          Moments& to) {
     Vector s[N] = {}, q[N] = {}, centre[N];
     for (int i = 0; i < N; i++) centre[i] = load(shift + c + i * WIDTH);
@@ -65,11 +65,10 @@ void add(const float* x, long first, long last, long channels, long c, const flo
             s[i] += a;
             q[i] += a * a;
         }
-    for (int i = 0; i < N; i++)
-        for (int lane = 0; lane < WIDTH; lane++) {
-            to.ones[c + i * WIDTH + lane] += s[i][lane];
-            to.twos[c + i * WIDTH + lane] += q[i][lane];
-        }
+    for (int i = 0; i < N; i++) {
+        add(&to.ones[c + i * WIDTH], s[i]);
+        add(&to.twos[c + i * WIDTH], q[i]);
+    }
 }
 
 void normalise(Layer& layer, long pixels, long threads) {
@@ -87,9 +86,9 @@ void normalise(Layer& layer, long pixels, long threads) {
                 const long first = chunk * CHUNK, last = std::min(pixels, first + CHUNK);
                 long c = 0;
                 for (; c + 4 * WIDTH <= n; c += 4 * WIDTH)
-                    add<4>(layer.x, first, last, n, c, shift.data(), sums[t]);
+                    add_pixels<4>(layer.x, first, last, n, c, shift.data(), sums[t]);
                 for (; c < n; c += WIDTH)
-                    add<1>(layer.x, first, last, n, c, shift.data(), sums[t]);
+                    add_pixels<1>(layer.x, first, last, n, c, shift.data(), sums[t]);
             }
     });
     layer.mean.resize(n), layer.scale.resize(n);

@@ -21,11 +21,15 @@ constexpr long PARTS = 4;           // sums over pixels are of so many, whatever
 constexpr int STRIDE = DEPTH + 16;  // floats between its rows, so that they share no cache sets
 
 typedef float Vector __attribute__((vector_size(4 * WIDTH)));
+typedef double Wide __attribute__((vector_size(8 * WIDTH), aligned(8)));
 typedef float Loose __attribute__((vector_size(4 * WIDTH), aligned(4)));  // at any float
 
 inline Vector load(const float* p) { return *reinterpret_cast<const Loose*>(p); }
 inline void store(float* p, Vector v) { *reinterpret_cast<Loose*>(p) = v; }
 inline Vector all(float x) { return Vector{} + x; }
+inline void add(double* to, Vector v) {
+    *reinterpret_cast<Wide*>(to) += __builtin_convertvector(v, Wide);
+}
 inline float sum(Vector v) {
     float total = 0;
     for (int i = 0; i < WIDTH; i++) total += v[i];
