@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -122,3 +126,26 @@ def test_a_generator_without_kernels_of_its_own():
     plain = contribution_scores(generator.using("reference"), catalogue, sigma, impl="reference")
     assert found.shape == (2, 3, generator.layout.channels)
     torch.testing.assert_close(found, plain, atol=1e-4, rtol=0)
+
+
+def test_the_command_names_an_engine_that_cannot_run(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "photos" / "a.png")
+    done = subprocess.run(
+        [
+            *[sys.executable, "-m", "cli", "ingest", str(tmp_path / "photos")],
+            *["--engine", "native", "--store", str(tmp_path / ".ris")],
+        ],
+        cwd=Path(__file__).resolve().parent.parent,
+        env=os.environ | {"RIS_NATIVE": "0"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines() == [
+        "ris: the native engine cannot run: RIS_NATIVE=0 turns the kernels off; it needs a "
+        "C++ compiler (as g++) and ninja, or take --engine torch"
+    ]
+    assert not (tmp_path / ".ris").exists()

@@ -105,7 +105,7 @@ def test_switched_off(monkeypatch):
         cached.cache_clear()
     try:
         assert native.library() is None
-        assert native.problem() == "RIS_NATIVE=0 turns them off"
+        assert native.problem() == "RIS_NATIVE=0 turns the kernels off"
     finally:
         for cached in (native.library, native._loaded):
             cached.cache_clear()

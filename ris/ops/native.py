@@ -65,7 +65,7 @@ def problem() -> str | None:
 @cache
 def _loaded() -> ctypes.CDLL | str:
     if _switched_off():
-        return f"{SWITCH}=0 turns them off"
+        return f"{SWITCH}=0 turns the kernels off"
     try:
         return ctypes.CDLL(str(build(cache_folder())))
     except (BuildError, OSError) as e:

@@ -26,7 +26,7 @@ typedef float Loose __attribute__((vector_size(4 * WIDTH), aligned(4)));  // at 
 
 inline Vector load(const float* p) { return *reinterpret_cast<const Loose*>(p); }
 inline void store(float* p, Vector v) { *reinterpret_cast<Loose*>(p) = v; }
-inline Vector all(float x) { return Vector{} + x; }
+inline Vector all(float x) { return x - Vector{}; }  // x + 0 would be an addition
 inline void add(double* to, Vector v) {
     *reinterpret_cast<Wide*>(to) += __builtin_convertvector(v, Wide);
 }
