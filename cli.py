@@ -324,6 +324,14 @@ class FaceChoice(str, Enum):
     all = "all"
 
 
+class EngineKind(str, Enum):
+    """See `ingest.embedding.Engine`."""
+
+    auto = "auto"
+    native = "native"
+    torch = "torch"
+
+
 class InverterKind(str, Enum):
     """How a photo becomes a code, without a file."""
 
@@ -375,6 +383,10 @@ def ingest(
     max_resolution: Annotated[
         int, typer.Option(help="Widest activation in the scores; 0 for all.")
     ] = 64,
+    engine: Annotated[
+        EngineKind,
+        typer.Option(help="What computes the scores: kernels compiled here, or torch alone."),
+    ] = EngineKind.auto,
     raw: Annotated[bool, typer.Option("--raw", help="No instance norm in the scores.")] = False,
     prune: Annotated[bool, typer.Option(help="Remove faces whose photo is gone.")] = False,
     catalog: CatalogOption = None,
@@ -396,6 +408,7 @@ def ingest(
         instance_norm=not raw,
         **_inverter(inverter),
         refine=refine,
+        engine=engine.value,
         aligned=aligned.value,
         faces=faces.value,
     )
@@ -418,6 +431,7 @@ def ingest(
                 "failed": report.failed,
                 "pruned": done.pruned,
                 "failures": [vars(f) for f in report.failures],
+                "engine": session.embedder().engine_used,
                 "seconds": round(report.seconds, 3),
             }
         )

@@ -50,9 +50,7 @@ class Goal:
         if self.reached is None:
             return f"| {self.what} | not measured | {self._aim} | |"
         holds = self.reached >= self.aim if self.least else self.reached <= self.aim
-        return (
-            f"| {self.what} | {self.reached:.3g} {self.unit} | {self._aim} | {'yes' if holds else 'no'} |"
-        )
+        return f"| {self.what} | {self.reached:.3g} {self.unit} | {self._aim} | {'yes' if holds else 'no'} |"
 
     @property
     def _aim(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,6 +13,13 @@ from ris.catalogue import FeatureCatalogue
 from ris.contribution import contribution_scores
 from ris.errors import InputError
 from ris.generators.protocol import Generator
+from ris.ops.calls import Impl
+from ris.ops.native import problem
+
+Engine = Literal["auto", "native", "torch"]
+"""What computes the scores: kernels compiled for this processor, or torch alone. Both give the
+same scores but for rounding, so a store does not record it. ``auto``: kernels where there is a
+compiler, else torch."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +40,39 @@ class Embedder:
         catalogue: its feature catalogue.
         max_resolution: widest activation in the scores; None for all.
         instance_norm: see `ris.contribution.class_energy`.
+        engine: see `Engine`. A generator on a GPU is run by torch.
     """
 
     generator: Generator
     catalogue: FeatureCatalogue
     max_resolution: int | None = MAX_RESOLUTION
     instance_norm: bool = True
+    engine: Engine = "auto"
+
+    @property
+    def engine_used(self) -> Engine:
+        """``native`` or ``torch``.
+
+        Raises:
+            InputError: the engine that was named cannot run here.
+        """
+        if self.engine == "torch":
+            return "torch"
+        on_gpu = self.generator.device.type != "cpu"
+        reason = "it runs on the processor, the generator is on a GPU" if on_gpu else problem()
+        if reason is None:
+            return "native"
+        if self.engine == "native":
+            raise InputError(
+                f"the native engine cannot run: {reason}; it needs a C++ compiler (as g++) and "
+                "ninja, or take --engine torch"
+            )
+        return "torch"
 
     def settings(self) -> StoreSettings:
         """What a store of these embeddings records."""
         layout = self.generator.layout
+        _ = self.engine_used  # an engine that cannot run is told before anything is done
         try:
             layout.up_to(self.max_resolution)
         except ValueError as e:
@@ -60,19 +91,24 @@ class Embedder:
 
     @torch.no_grad()
     def embed(self, w: torch.Tensor) -> Embedded:
-        """One (512,) or (L, 512) code. Faces go one at a time: on a CPU that is as fast as a
-        batch, and the result cannot depend on which faces happen to share it."""
+        """One (512,) or (L, 512) code; threads may call this at once.
+
+        Faces go one at a time: on a CPU that is as fast as a batch, and the result cannot depend on
+        which faces happen to share it.
+        """
         layout = self.generator.layout
         if w.ndim == 2 and len(w) != layout.rows:
             raise InputError(f"a W+ code has {len(w)} rows, this generator takes {layout.rows}")
         code = w.to(self.generator.device)[None]
         sigma = self.generator.sigma(code)
+        impl: Impl = "reference" if self.engine == "torch" else "auto"
         scores = contribution_scores(
-            self.generator,
+            self.generator.using(impl),
             self.catalogue,
             sigma,
             normalise=self.instance_norm,
             max_resolution=self.max_resolution,
+            impl=impl,
         )
         full = code[0].expand(layout.rows, -1) if w.ndim == 1 else code[0]
         return Embedded(full.cpu(), sigma[0].cpu(), scores[0].cpu())

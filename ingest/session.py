@@ -22,7 +22,7 @@ from ris.errors import MismatchError, ModelFileError
 
 if TYPE_CHECKING:
     from ingest.alignment.cut import Aligned, Aligner, Faces
-    from ingest.embedding import Embedder
+    from ingest.embedding import Embedder, Engine
     from ingest.inversion import Inverter
     from ingest.inverters import InverterKind
     from ris.catalogue import FeatureCatalogue
@@ -44,6 +44,7 @@ class Session:
             something else.
         inverter_file: a pSp or e4e checkpoint that does it instead.
         refine: steps of optimisation, see `ingest.inverters.make_inverter`.
+        engine: what computes the scores, see `ingest.embedding.Engine`.
         aligned: whether photos are face crops, see `ingest.alignment.cut.Aligner`.
         faces: take the largest face of each photo, or all.
     """
@@ -57,6 +58,7 @@ class Session:
     inverter_kind: InverterKind | None = None
     refine: int | None = None
     inverter_file: Path | None = None
+    engine: Engine = "auto"
     aligned: Aligned = "auto"
     faces: Faces = "largest"
 
@@ -159,7 +161,13 @@ class Session:
         """Codes to sigma and scores."""
         from ingest.embedding import Embedder
 
-        return Embedder(self.generator, self.catalogue, self.max_resolution, self.instance_norm)
+        return Embedder(
+            self.generator,
+            self.catalogue,
+            self.max_resolution,
+            self.instance_norm,
+            self.engine,
+        )
 
     @cached_property
     def _inverter(self) -> Inverter:

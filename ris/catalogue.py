@@ -12,6 +12,7 @@ resolution.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ import torch.nn.functional as F
 from ris.errors import MismatchError
 from ris.generators.protocol import Generator
 from ris.layout import StyleLayout
+from ris.ops import segmentation
+from ris.ops.calls import Impl, kernels
 
 CLASSES = ("eyes", "nose", "mouth", "hair", "skin", "neck", "clothes", "background")
 FORMAT = "1"
@@ -137,23 +140,40 @@ class FeatureCatalogue:
         assert total is not None
         return total.argmax(1)
 
-    def labels(self, activations: Mapping[int, torch.Tensor]) -> torch.Tensor:
+    def labels(self, activations: Mapping[int, torch.Tensor], impl: Impl = "auto") -> torch.Tensor:
         """(B, h, w) int64 class of every pixel; arguments as `segment`'s."""
-        return self.class_of_cluster.to(next(iter(activations.values())).device)[
-            self.cluster_labels(activations)
-        ]
+        found = [activations[i] for i in self.layer_indices if i in activations]
+        library = kernels(impl, *found) if len(found) == len(self.layers) else None
+        if library and self._kernel_takes(library, found):
+            return self._segmenter(library).labels(found)
+        clusters = self.cluster_labels(activations)
+        return self.class_of_cluster.to(clusters.device)[clusters]
 
-    def segment(self, activations: Mapping[int, torch.Tensor]) -> torch.Tensor:
+    def _kernel_takes(self, library: ctypes.CDLL, found: list[torch.Tensor]) -> bool:
+        sizes = {tuple(x.shape[2:]) for x in found}
+        return sizes == {(self.size, self.size)} and segmentation.fits(library, self.channels)
+
+    def _segmenter(self, library: ctypes.CDLL) -> segmentation.Segmenter:
+        made = self.__dict__.get("_made")
+        if made is None:
+            made = segmentation.Segmenter(
+                library, self.centroids, self.class_of_cluster, self.channels, self.weights
+            )
+            self.__dict__["_made"] = made
+        return made
+
+    def segment(self, activations: Mapping[int, torch.Tensor], impl: Impl = "auto") -> torch.Tensor:
         """Class masks U of Eq. 1.
 
         Args:
             activations: (B, C, H, W) by style-layer index, as `Generator.activations` yields
                 them; those of `needed_layers` must be there.
+            impl: the kernel of `ris.ops.segmentation` or plain tensor operations.
 
         Returns:
             (B, K, h, w) float32, one-hot over the K classes.
         """
-        labels = self.labels(activations)
+        labels = self.labels(activations, impl)
         return F.one_hot(labels, len(self.classes)).permute(0, 3, 1, 2).float()
 
     def grouped(

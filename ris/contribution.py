@@ -7,12 +7,19 @@ import torch.nn.functional as F
 
 from ris.catalogue import FeatureCatalogue
 from ris.generators.protocol import Activation, Generator
+from ris.ops import pooling, pooling_cuda
+from ris.ops.calls import Impl, kernels
 
 EPSILON = 1e-5  # variance below which a channel counts as constant
+FEW = 32 * 32  # pixels below which the kernel has nothing to win
 
 
 def class_energy(
-    activation: torch.Tensor, masks: torch.Tensor, *, normalise: bool = True
+    activation: torch.Tensor,
+    masks: torch.Tensor,
+    *,
+    normalise: bool = True,
+    impl: Impl = "auto",
 ) -> torch.Tensor:
     """Energy A^2 of every channel on every class, averaged over the pixels (Eq. 1).
 
@@ -22,11 +29,25 @@ def class_energy(
         normalise: instance-normalise A first. Then sum_k M[k, c] is 1 for every channel: M is
             the share of the channel's variance on class k. A channel that is constant over
             the image spreads evenly over the pixels, so its M is the area of each class.
+        impl: the kernel of `ris.ops.pooling` or the formula as it stands here; ``auto`` takes
+            the kernel from 32 x 32 pixels on.
 
     Returns:
         (B, K, C) scores; in [0, 1] when normalised, else in units of A^2.
     """
     b, c, h, w = activation.shape
+    if impl == "auto" and h * w < FEW:
+        impl = "reference"
+    if impl != "reference" and activation.is_cuda:
+        made = pooling_cuda.class_energy(
+            activation, masks, normalise=normalise, epsilon=EPSILON, needed=impl == "native"
+        )
+        if made is not None:
+            return made
+    elif library := kernels(impl, activation, masks):
+        return pooling.class_energy(
+            library, activation, masks, normalise=normalise, epsilon=EPSILON
+        )
     if masks.shape[-2:] != (h, w):
         masks = F.interpolate(masks, size=(h, w), mode="bilinear", align_corners=False)
     flat = activation.permute(0, 2, 3, 1).reshape(b, h * w, c)  # a view if channels-last
@@ -49,6 +70,7 @@ def contribution_scores(
     *,
     normalise: bool = True,
     max_resolution: int | None = None,
+    impl: Impl = "auto",
 ) -> torch.Tensor:
     """Per-image contribution scores M, the submembership of every face (Eq. 1).
 
@@ -62,6 +84,7 @@ def contribution_scores(
         sigma: (B, C) style coefficients.
         normalise: see `class_energy`.
         max_resolution: highest activation width used; None for all layers.
+        impl: of segmentation and sums; the generator has its own.
 
     Returns:
         (B, K, C') float32, C' = channels of ``generator.layout.up_to(max_resolution)``. The
@@ -81,9 +104,11 @@ def contribution_scores(
         if step.layer < len(layout):
             waiting.append(step)
         if masks is None and len(features) == len(needed):
-            masks = catalogue.segment(features)
+            masks = catalogue.segment(features, impl)
         if masks is not None:
-            scores += [class_energy(a.input, masks, normalise=normalise) for a in waiting]
+            scores += [
+                class_energy(a.input, masks, normalise=normalise, impl=impl) for a in waiting
+            ]
             waiting.clear()
         if len(scores) == len(layout):
             break

@@ -101,8 +101,11 @@ def test_one_warning_and_none_without_compiler():
 
 def test_switched_off(monkeypatch):
     monkeypatch.setenv("RIS_NATIVE", "0")
-    native.library.cache_clear()
+    for cached in (native.library, native._loaded):
+        cached.cache_clear()
     try:
         assert native.library() is None
+        assert native.problem() == "RIS_NATIVE=0 turns the kernels off"
     finally:
-        native.library.cache_clear()
+        for cached in (native.library, native._loaded):
+            cached.cache_clear()

@@ -9,6 +9,7 @@ one fixed noise map per convolution, so that rendering is deterministic.
 from __future__ import annotations
 
 import copy
+import ctypes
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,10 +21,13 @@ import torch.nn.functional as F
 from ris.generators.affine import style_coefficients
 from ris.generators.protocol import Activation
 from ris.layout import StyleLayer, StyleLayout
+from ris.ops import separable
+from ris.ops.calls import Impl, kernels
 from ris.weights import check_shapes
 
 SLOPE = 0.2  # of every LeakyReLU
 MAPPING_LAYERS = 8
+PARTS = ("depthwise", "weight", "noise", "bias")  # of a convolution
 MEAN_SAMPLES = 4096  # z vectors behind the truncation centre, drawn from seed 0
 
 
@@ -126,6 +130,8 @@ class MobileStyleGAN(torch.nn.Module):
     """
 
     name = "mobilestylegan-ffhq"
+    impl: Impl = "auto"
+    """Whether layers run by the kernels of `ris.ops.separable`."""
 
     def __init__(
         self,
@@ -146,6 +152,7 @@ class MobileStyleGAN(torch.nn.Module):
         }
         self.fingerprint = _fingerprint(weights)
         self._mean: torch.Tensor | None = None
+        self._packed: dict[str, separable.Packed | None] = {}
 
     def expected_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every tensor that the constructor wants."""
@@ -197,6 +204,12 @@ class MobileStyleGAN(torch.nn.Module):
         }
         return other
 
+    def using(self, impl: Impl) -> MobileStyleGAN:
+        """This generator with its layers run by the kernels, or by torch alone."""
+        other = copy.copy(self)
+        other.impl = impl
+        return other
+
     def mapping(self, z: torch.Tensor) -> torch.Tensor:
         """(B, 512) standard normal -> (B, 512) W."""
         x = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
@@ -232,7 +245,15 @@ class MobileStyleGAN(torch.nn.Module):
         """
         layer = self.layout.layers[index]
         name = layer.name
-        style = sigma[:, self.layout.slices[index], None, None]  # [B, C, 1, 1]
+        style = sigma[:, self.layout.slices[index]]  # [B, C]
+        if library := kernels(self.impl, x, sigma):
+            if name.endswith("up"):
+                return separable.haar_up(library, x, style)
+            whole = outputs is None and not layer.to_image
+            packed = self._pack(library, name) if whole else None
+            if packed is not None:
+                return separable.convolution(library, packed, x, style, self._scale[name])
+        style = style[:, :, None, None]
         if name.endswith("up"):
             if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
                 # exporters know no functions of our own
@@ -254,6 +275,14 @@ class MobileStyleGAN(torch.nn.Module):
             x = F.conv2d(x, weight[:outputs], bias[:outputs])
         x += self._get(f"{name}.noise")
         return F.leaky_relu(x, SLOPE, inplace=True)
+
+    def _pack(self, library: ctypes.CDLL, name: str) -> separable.Packed | None:
+        """Weights of a convolution for the kernels, made once; None: they do not take it."""
+        if name not in self._packed:
+            depthwise, *others = (self._buffers.get(_key(f"{name}.{part}")) for part in PARTS)
+            weight, noise, bias = (x for x in others if x is not None)
+            self._packed[name] = separable.pack(library, depthwise, weight, noise, bias)
+        return self._packed[name]
 
     def _start(self, batch: int) -> torch.Tensor:
         return _channels_last(self._get("const").expand(batch, -1, -1, -1))

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 
 from ris.layout import StyleLayout
+from ris.ops.calls import Impl
 
 
 class Activation(NamedTuple):
@@ -40,6 +41,10 @@ class Generator(Protocol):
     @property
     def device(self) -> torch.device:
         """Where the weights are and inputs must be."""
+        ...
+
+    def using(self, impl: Impl) -> Generator:
+        """This generator, its weights shared, with or without native kernels where it has any."""
         ...
 
     def mapping(self, z: torch.Tensor) -> torch.Tensor:

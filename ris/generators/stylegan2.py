@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from ris.generators.affine import style_coefficients
 from ris.generators.protocol import Activation
 from ris.layout import StyleLayer, StyleLayout
+from ris.ops.calls import Impl
 from ris.weights import check_shapes
 
 SIZES = (32, 64, 128, 256, 512, 1024)
@@ -205,6 +206,10 @@ class StyleGAN2(torch.nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self._get("const").device
+
+    def using(self, impl: Impl) -> StyleGAN2:
+        """Itself: it has no kernels of its own."""
+        return self
 
     def mapping(self, z: torch.Tensor) -> torch.Tensor:
         """(B, 512) standard normal -> (B, 512) W."""

@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import tempfile
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -42,17 +43,37 @@ class BuildError(Exception):
 @cache
 def library() -> ctypes.CDLL | None:
     """The kernels, built if need be; None, after one warning, where that is impossible."""
-    if os.environ.get(SWITCH) == "0":
-        return None
-    try:
-        return ctypes.CDLL(str(build(cache_folder())))
-    except (BuildError, OSError) as e:
+    found = _loaded()
+    if isinstance(found, ctypes.CDLL):
+        return found
+    if not _switched_off():
         warnings.warn(
-            f"no native kernels, the slower references run instead: {e} ({SWITCH}=0 silences this)",
+            f"no native kernels, the slower references run instead: {found} "
+            f"({SWITCH}=0 silences this)",
             RuntimeWarning,
             stacklevel=2,
         )
-        return None
+    return None
+
+
+def problem() -> str | None:
+    """Why there are no kernels here, in one line; None where there are."""
+    found = _loaded()
+    return found if isinstance(found, str) else None
+
+
+@cache
+def _loaded() -> ctypes.CDLL | str:
+    if _switched_off():
+        return f"{SWITCH}=0 turns the kernels off"
+    try:
+        return ctypes.CDLL(str(build(cache_folder())))
+    except (BuildError, OSError) as e:
+        return str(e)
+
+
+def _switched_off() -> bool:
+    return os.environ.get(SWITCH) == "0"
 
 
 def cache_folder() -> Path:
@@ -62,23 +83,36 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("ris")) / "native"
 
 
-def build(folder: Path) -> Path:
+def build(
+    folder: Path,
+    pattern: str = "*.cpp",
+    compiler: str | None = None,
+    flags: Sequence[str] | None = None,
+) -> Path:
     """The library's path; compiled into `folder` unless it lies there already.
+
+    Args:
+        folder: where libraries are kept.
+        pattern: which files beside this module are its sources.
+        compiler: its command; None finds a C++ compiler.
+        flags: the compiler's; None: `FLAGS`.
 
     Raises:
         BuildError: no compiler, no ninja, or the compiler fails.
         OSError: the folder cannot be written to.
     """
-    compiler = find_compiler()
-    sources = sorted(SOURCES.glob("*.cpp"))
-    target = folder / key(compiler, sources) / "kernels.so"
+    compiler = compiler or find_compiler()
+    flags = FLAGS if flags is None else flags
+    sources = sorted(SOURCES.glob(pattern))
+    read = [*sources, *sorted(SOURCES.glob("*.h"))]
+    target = folder / key(compiler, read, flags) / "kernels.so"
     if target.is_file():
         return target
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as name:
         work = Path(name) / "made"
         work.mkdir()
-        _run_ninja(work, compiler, sources, target.name)
+        _run_ninja(work, compiler, sources, target.name, flags)
         try:
             work.rename(target.parent)
         except OSError:
@@ -101,11 +135,11 @@ def find_compiler() -> str:
     raise BuildError(f"no C++ compiler ({named or ', '.join(COMPILERS)})")
 
 
-def key(compiler: str, sources: list[Path]) -> str:
+def key(compiler: str, sources: list[Path], flags: Sequence[str]) -> str:
     """Hash of what a library depends on; two that share it are interchangeable."""
     executable = Path(shlex.split(compiler)[0]).resolve()
     digest = hashlib.sha256(f"{compiler}\0{executable}\0{executable.stat().st_mtime_ns}".encode())
-    digest.update("\0".join((*FLAGS, _processor())).encode())
+    digest.update("\0".join((*flags, _processor())).encode())
     for source in sources:
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
@@ -121,10 +155,12 @@ def _processor() -> str:
     return f"{platform.machine()} {platform.processor()} {features[:1]}"
 
 
-def _run_ninja(work: Path, compiler: str, sources: list[Path], target: str) -> None:
+def _run_ninja(
+    work: Path, compiler: str, sources: list[Path], target: str, flags: Sequence[str]
+) -> None:
     plan = RULES.format(
         compiler=_escape(compiler),
-        flags=" ".join(FLAGS),
+        flags=" ".join(flags),
         target=target,
         sources=" ".join(_escape(str(source), spaces=True) for source in sources),
     )

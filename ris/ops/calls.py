@@ -1,0 +1,54 @@
+"""When a kernel may run in a reference's place, and how tensors get into it."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Literal
+
+import torch
+
+from ris.ops.native import library, problem
+
+Impl = Literal["auto", "reference", "native"]
+"""``auto`` runs a kernel where it can be built and takes these tensors, else the reference."""
+
+
+def kernels(impl: Impl, *tensors: torch.Tensor) -> ctypes.CDLL | None:
+    """The library for a call with these tensors; None: the reference is to run.
+
+    Kernels take float32 on the processor and know no gradients.
+
+    Raises:
+        ValueError: ``native`` where that is impossible.
+    """
+    if impl == "reference":
+        return None
+    taken = not torch.jit.is_tracing() and all(  # type: ignore[attr-defined, no-untyped-call]
+        t.device.type == "cpu"
+        and t.dtype == torch.float32
+        and not (t.requires_grad and torch.is_grad_enabled())
+        for t in tensors
+    )
+    found = library() if taken else None
+    if found is None and impl == "native":
+        raise ValueError(
+            f"no native kernels here: {problem()}"
+            if taken
+            else "native kernels take float32 tensors on the processor, without gradients"
+        )
+    return found
+
+
+def address(tensor: torch.Tensor) -> ctypes.c_void_p:
+    """Where a tensor's numbers begin; the caller knows how they are laid out."""
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
+def channels_last(x: torch.Tensor) -> bool:
+    """Whether (B, C, H, W) lies in memory as (B, H, W, C) without gaps."""
+    return x.permute(0, 2, 3, 1).is_contiguous()
+
+
+def threads() -> ctypes.c_long:
+    """How many a kernel may use: as many as torch in this thread."""
+    return ctypes.c_long(torch.get_num_threads())
