@@ -16,7 +16,7 @@ from data import shards
 from data.manifest import StoreSettings
 from data.statistics import style_statistics
 from data.store import Store
-from index.directory import IndexWriter
+from index.writer import IndexWriter
 from index.feature import check_feature, index_folder
 from index.kinds import KINDS
 from ris.errors import InputError, StoreError

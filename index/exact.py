@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from index.protocol import NO_ROW, Ends, Hits, check_filter, unit_rows
+from index.protocol import NO_ROW, Ends, Hits, check_filter, check_k, unit_rows
 from index.storage import AnyVectors
 from index.vectors import Vectors
 from ris.ops.native import library
@@ -37,8 +37,7 @@ class ExactIndex:
 
     def search(self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None) -> Ends:
         """The k nearest and furthest rows; see the protocol."""
-        if k < 1:
-            raise ValueError(f"k is at least 1, not {k}")
+        check_k(k)
         queries = unit_rows(queries, self.dims, "query")
         allowed = check_filter(allowed, self.rows, self.alive)
         rows = None if allowed is None else np.flatnonzero(allowed)

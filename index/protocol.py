@@ -95,6 +95,13 @@ def unit_rows(rows: np.ndarray, dims: int, what: str) -> np.ndarray:
     return unit
 
 
+def check_k(k: int) -> int:
+    """`k` itself; ValueError below 1."""
+    if k < 1:
+        raise ValueError(f"k is at least 1, not {k}")
+    return k
+
+
 def check_filter(
     allowed: np.ndarray | None, rows: int, alive: np.ndarray | None = None
 ) -> np.ndarray | None:
