@@ -17,7 +17,9 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import resource
+import shutil
 import tempfile
 import threading
 import time
@@ -78,8 +80,9 @@ def build(stage: Path, folder: Path, kind: str) -> dict[str, Any]:
     return {"build_s": took, "build_anonymous": peak.bytes, "build_rss": mapped, **_sizes(meta)}
 
 
-def measure(folder: Path, queries: np.ndarray, k: int) -> dict[str, Any]:
+def measure(folder: Path, queries: np.ndarray, k: int, threads: int) -> dict[str, Any]:
     """Latencies, results and memory of one index in a fresh process."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
     before = _memory()
     begin = time.monotonic()
     index = open_index(folder).index
@@ -126,10 +129,10 @@ def read_bytes(meta: dict[str, Any], k: int, row_bytes: float) -> float | None:
     return None
 
 
-def bandwidth() -> float:
-    """Bytes a second that all cores together read from memory."""
+def bandwidth(threads: int) -> float:
+    """Bytes a second that so many threads together read from memory."""
     values = np.ones(64 << 20, np.int64)
-    parts = np.array_split(values, cores())
+    parts = np.array_split(values, threads)
     best = 0.0
     with ThreadPoolExecutor(len(parts)) as pool:
         for _ in range(5):
@@ -149,12 +152,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--kinds", nargs="+", default=list(kinds.KINDS))
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--k", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=cores(), help="of one search")
     parser.add_argument("--folder", type=Path, help="where to work; a temporary one by default")
     parser.add_argument("--json", type=Path, help="writes the numbers to this file")
     options = parser.parse_args(arguments)
     stores = [Store.open(path) for path in options.store]
-    limit = bandwidth()
-    results: dict[str, Any] = {"bandwidth": limit, "cores": cores(), "tables": []}
+    limit = bandwidth(options.threads)
+    results: dict[str, Any] = {"bandwidth": limit, "threads": options.threads, "tables": []}
     for feature in options.features:
         for mask in options.masks:
             with tempfile.TemporaryDirectory(dir=options.folder) as work:
@@ -175,6 +179,7 @@ def _table(
 ) -> dict[str, Any]:
     population = Population(stores, feature, mask)
     made = made_rows(population, work / STAGE, options.rows)
+    print(f"{feature}, {mask}: made in {made['making_s']:.0f} s, written in {made['writing_s']:.0f} s")
     half = options.queries // 2
     faces = population.real()
     chosen = np.random.default_rng(2).choice(len(faces), min(half, len(faces)), replace=False)
@@ -186,7 +191,7 @@ def _table(
     print(
         f"\n{feature}, {mask} masks: {options.rows:,} rows x {stored.dims} channels, "
         f"{stored.row_bytes:.0f} bytes a row; k {options.k}, {len(queries)} queries, "
-        f"{cores()} threads, memory {limit / 1e9:.1f} GB/s\n"
+        f"{options.threads} threads, memory {limit / 1e9:.1f} GB/s\n"
         "| kind | recall nearest | furthest | p50 ms | p99 | cpu | of bandwidth "
         "| held B/face | touched | disk | build s | peak held MB |\n"
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
@@ -201,7 +206,7 @@ def _table(
         "kinds": {},
     }
     for kind in options.kinds:
-        table["kinds"][kind] = _row(work, kind, queries, kth, stored, options.k, limit)
+        table["kinds"][kind] = _row(work, kind, queries, kth, stored, options.k, limit, options.threads)
     return table
 
 
@@ -213,13 +218,13 @@ def _row(
     stored: AnyVectors,
     k: int,
     limit: float,
+    threads: int,
 ) -> dict[str, Any]:
     built = _apart(build, work / STAGE, work / kind, kind)
-    got = _apart(measure, work / kind, queries, k)
+    got = _apart(measure, work / kind, queries, k, threads)
     scores = got.pop("scores")
     meta = built.pop("meta")
-    for path in sorted((work / kind).rglob("*"), reverse=True):
-        path.unlink() if path.is_file() else path.rmdir()
+    shutil.rmtree(work / kind)
     nearest = float((scores[:, 0] >= kth[:, :1] - TIE).mean())
     furthest = float((scores[:, 1] <= kth[:, 1:] + TIE).mean())
     read = read_bytes(meta, k, stored.row_bytes)

@@ -30,7 +30,6 @@ PQ_DIMS = 8  # projected dimensions per code byte
 HNSW_LINKS = 32  # M: links per node and level, twice that on the ground level
 CANDIDATES = 20  # rows scored exactly, per row asked for
 MIN_CANDIDATES = 200
-FACTORS = (1, 2, 4)  # multiples of the candidates that tuning may choose
 CANDIDATE_SHARE = 0.1  # of the rows; with more candidates the exact scan is the cheaper way
 FILTER_SHARE = 0.1  # of the rows; where a filter allows fewer they are scanned exactly
 BUFFERS = 64 << 20  # bytes of scan buffers, whatever the kind
@@ -129,6 +128,11 @@ def efforts(kind: str, rows: int) -> tuple[int, ...]:
     count = lists(rows)
     shares = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)
     return tuple(sorted({max(1, math.ceil(count * share)) for share in shares}))
+
+
+def factors(kind: str) -> tuple[int, ...]:
+    """Multiples of the candidates that tuning may choose, in ascending order."""
+    return (1, 2, 4, 8) if kind == "sketch" else (1, 2, 4)
 
 
 def candidates(k: int, factor: int = 1) -> int:

@@ -117,7 +117,8 @@ def tune(index: ApproximateIndex | SketchIndex, truth: Truth) -> None:
     if isinstance(index, ApproximateIndex):
         index.complete = False
     reached: dict[Effort, Recall] = {}
-    for effort in (Effort(width, factor) for width in widths for factor in kinds.FACTORS):
+    factors = kinds.factors(index.kind)
+    for effort in (Effort(width, factor) for width in widths for factor in factors):
         index.efforts = Efforts(effort, effort)
         reached[effort] = truth.recall(index)
         best = (max(r.nearest for r in reached.values()), max(r.furthest for r in reached.values()))
