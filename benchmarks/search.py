@@ -179,7 +179,7 @@ def _table(
 ) -> dict[str, Any]:
     population = Population(stores, feature, mask)
     made = made_rows(population, work / STAGE, options.rows)
-    print(f"{feature}, {mask}: made in {made['making_s']:.0f} s, written in {made['writing_s']:.0f} s")
+    print("made in {making_s:.0f} s, written in {writing_s:.0f} s".format(**made), flush=True)
     half = options.queries // 2
     faces = population.real()
     chosen = np.random.default_rng(2).choice(len(faces), min(half, len(faces)), replace=False)
@@ -206,7 +206,9 @@ def _table(
         "kinds": {},
     }
     for kind in options.kinds:
-        table["kinds"][kind] = _row(work, kind, queries, kth, stored, options.k, limit, options.threads)
+        table["kinds"][kind] = _row(
+            work, kind, queries, kth, stored, options.k, limit, options.threads
+        )
     return table
 
 
@@ -278,7 +280,6 @@ class _PeakOfAnonymous:
     def _watch(self) -> None:
         while not self._done.wait(0.02):
             self.bytes = max(self.bytes, _memory()["RssAnon"])
-
 
 
 if __name__ == "__main__":

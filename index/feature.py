@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from data.manifest import StoreSettings
-from data.statistics import style_statistics
 from data.store import Store
 from index.directory import open_index
 from index.meta import IndexMeta, read_meta
@@ -36,6 +36,16 @@ def check_feature(settings: StoreSettings, feature: str) -> None:
         raise InputError(f"unknown feature {feature!r}; known: {', '.join(known)}")
 
 
+def kept_normaliser(meta: IndexMeta, attached: Mapping[str, np.ndarray]) -> Normaliser:
+    """The normaliser that an index's vectors were made with, and its queries are.
+
+    The store's own statistics move with every face that is added; vectors made with different
+    ones do not compare, so the index keeps those that it was built with (`index.update`).
+    """
+    mean, scale = (torch.from_numpy(attached[name]) for name in ("mean", "scale"))
+    return Normaliser(meta.extra["norm"], mean, scale)
+
+
 def is_indexed(store: Store, feature: str) -> bool:
     """Whether there is an index of the feature, current or not.
 
@@ -56,7 +66,7 @@ class FeatureIndex:
 
     Attributes:
         vectors: the vector index.
-        ids: (N,) bytes, face id of each row, memory-mapped.
+        ids: (N,) bytes, face id of each row, memory-mapped; empty for deleted rows.
         meta: what is recorded of it.
     """
 
@@ -98,11 +108,7 @@ class FeatureIndex:
             raise StoreError(
                 f"the index for {feature!r} names no faces: run `ris index --feature {feature}`"
             )
-        normaliser = Normaliser.fit(
-            meta.extra["norm"], style_statistics(store), manifest.settings.covered
-        )
-        if store.manifest().state != manifest.state:
-            raise MismatchError("the store changed while it was read: run the command again")
+        normaliser = kept_normaliser(meta, opened.attached)
         return cls(store, opened.index, opened.ids, meta, normaliser)
 
     def query_vector(self, sigma: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -115,8 +121,6 @@ class FeatureIndex:
         Returns:
             (D,) float32; all zero if the feature covers nothing of the face.
         """
-        import torch
-
         from ris.representation import represent
 
         settings = self._settings
@@ -146,4 +150,4 @@ class FeatureIndex:
         order = np.argsort(other.ids)
         at = np.searchsorted(other.ids, self.ids, sorter=order).clip(max=len(order) - 1)
         rows = order[at]
-        return np.where(other.ids[rows] == self.ids, rows, -1)
+        return np.where((other.ids[rows] == self.ids) & (self.ids != b""), rows, -1)

@@ -8,9 +8,9 @@ inner products by terms that differ from row to row, and so the ranking.) Querie
 rows' population, so the bound holds for them and, the projection being linear, for their
 negatives. Projections are not scaled to length 1 again: that would change the ranking too.
 
-Inside the basis the axes of FAISS's kinds are rotated at random. Inner products do not notice, but every group of
-axes then carries the same share of the variance, which product quantisation needs: unrotated, 32
-bytes lose a tenth of the neighbours that they keep when rotated.
+Inside the basis the axes of FAISS's kinds are rotated at random. Inner products do not notice, but
+every group of axes then carries the same share of the variance, which product quantisation needs:
+unrotated, 32 bytes lose a tenth of the neighbours that they keep when rotated.
 """
 
 from __future__ import annotations
@@ -34,14 +34,12 @@ class Projection:
     basis: np.ndarray
 
     @classmethod
-    def fit(
-        cls, vectors: AnyVectors, width: int, seed: int, *, turned: bool = True
-    ) -> Projection:
+    def fit(cls, vectors: AnyVectors, width: int, seed: int, *, turned: bool = True) -> Projection:
         """The basis of the `width` leading principal directions of a random sample.
 
-        Turned at random inside the basis, or the strongest direction first. They are the leading eigenvectors of the sample's Gram matrix, found by subspace
-        iteration: a full decomposition takes ten times as long and any basis close to them
-        serves.
+        Turned at random inside the basis, or the strongest direction first. They are the leading
+        eigenvectors of the sample's Gram matrix, found by subspace iteration: a full
+        decomposition takes ten times as long and any basis close to them serves.
         """
         rng = np.random.default_rng(seed)
         sample = sample_rows(vectors, seed)

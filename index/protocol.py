@@ -121,5 +121,6 @@ def check_filter(
     if allowed.dtype != bool or allowed.shape != (rows,):
         raise ValueError(f"the filter is ({rows},) bool, not {allowed.shape} {allowed.dtype}")
     if alive is not None:
-        return allowed & alive
+        both: np.ndarray = allowed & alive
+        return both
     return None if allowed.all() else allowed

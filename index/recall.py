@@ -60,7 +60,9 @@ class Truth:
         return int(self.nearest.shape[1])
 
     @classmethod
-    def measure(cls, vectors: AnyVectors, k: int = K, queries: int = QUERIES, seed: int = 0) -> Truth:
+    def measure(
+        cls, vectors: AnyVectors, k: int = K, queries: int = QUERIES, seed: int = 0
+    ) -> Truth:
         """Ranks all rows for a random sample of rows by the exact scan.
 
         Args:

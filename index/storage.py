@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -31,6 +32,11 @@ def open_vectors(folder: Path, rows: int, dims: int) -> AnyVectors:
     return Vectors(folder / DENSE[0], rows, dims)
 
 
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes an .npz without pickled objects."""
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+
+
 class VectorFiles:
     """Appends rows to the files of a folder; a context manager.
 
@@ -50,7 +56,7 @@ class VectorFiles:
             existing = open_vectors(folder, rows, dims)
             if isinstance(existing, SparseVectors):
                 self._values = existing.count
-                sizes = dict(zip(SPARSE, (8 * rows, 2 * self._values, 2 * self._values), strict=True))
+                sizes = {SPARSE[0]: 8 * rows} | dict.fromkeys(SPARSE[1:], 2 * self._values)
             else:
                 sizes = {DENSE[0]: 2 * rows * dims}
             for name, size in sizes.items():

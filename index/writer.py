@@ -30,7 +30,7 @@ from index.meta import (
 from index.protocol import unit_rows
 from index.recall import Recall, Truth
 from index.sketch import SketchIndex
-from index.storage import VectorFiles, open_vectors
+from index.storage import VectorFiles, open_vectors, save_arrays
 
 MEMORY = 4 << 30  # bytes that searching may hold unless told otherwise
 
@@ -143,7 +143,7 @@ class IndexWriter:
         if self._ids:
             np.save(self._temporary / IDS, np.concatenate(self._ids), allow_pickle=False)
         if attached:
-            np.savez(self._temporary / ATTACHED, **attached)
+            save_arrays(self._temporary / ATTACHED, attached)
         kind, efforts, reached = self._build_kind(kind, memory)
         names = sorted(path.name for path in self._temporary.iterdir())
         for name in names:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from index.directory import open_index
-from index.writer import IndexWriter
 from index.exact import SLACK, STRIDE, ExactIndex
 from index.meta import META, read_meta
 from index.vectors import SPARSE, Vectors, decode
+from index.writer import IndexWriter
 from ris.errors import IndexMissingError, StoreError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -311,12 +311,12 @@ def test_missing_index_names_the_command(tmp_path):
 
 
 def truncate(folder):
-    path = next(folder.glob(f"*/vectors.f16"))
+    path = next(folder.glob("*/vectors.f16"))
     os.truncate(path, path.stat().st_size - 2)
 
 
 def foreign_vectors(folder):
-    path = next(folder.glob(f"*/vectors.f16"))
+    path = next(folder.glob("*/vectors.f16"))
     path.write_bytes(bytes(path.stat().st_size))
 
 
@@ -333,7 +333,7 @@ def edit_meta(**changes):
     [
         (truncate, "vectors.f16 has 94 bytes, expected 96"),
         (foreign_vectors, "vectors.f16 is not the file that was written"),
-        (lambda f: next(f.glob(f"*/vectors.f16")).unlink(), "vectors.f16 cannot be read"),
+        (lambda f: next(f.glob("*/vectors.f16")).unlink(), "vectors.f16 cannot be read"),
         (lambda f: (f / META).write_text("{}"), "meta.json lacks 'version'"),
         (lambda f: (f / META).write_bytes(b"\xff\x00"), "meta.json is not JSON"),
         (lambda f: (f / META).write_text("[1]"), "meta.json"),

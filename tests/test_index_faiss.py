@@ -10,13 +10,13 @@ import torch
 
 from index import kinds, recall
 from index.approximate import ApproximateIndex
-from index.efforts import Effort, Efforts
 from index.build import row_tensors
 from index.directory import open_index
-from index.writer import IndexWriter
+from index.efforts import Effort, Efforts
 from index.exact import ExactIndex
 from index.meta import FAISS, PROJECTION
 from index.vectors import Vectors
+from index.writer import IndexWriter
 from ris.errors import StoreError
 from ris.masks import feature_mask
 

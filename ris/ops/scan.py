@@ -84,9 +84,7 @@ def score_ends(
     return out.found()
 
 
-def half_cosines(
-    half: np.ndarray, query: np.ndarray, rows: np.ndarray | None = None
-) -> np.ndarray:
+def half_cosines(half: np.ndarray, query: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
     """Inner products of unit rows with a unit query, in [-1, 1].
 
     Args:
