@@ -128,7 +128,7 @@ class SketchIndex:
             for effort in (self.efforts.nearest, self.efforts.furthest)
         ]
         among = self.rows if allowed is None else int(np.count_nonzero(allowed))
-        if max(counts) >= kinds.CANDIDATE_SHARE * among:
+        if 2 * max(counts) >= among:  # no fewer vectors to read than the exact scan
             return self._exact.search(queries, k, allowed=allowed)
         for i, query in enumerate(queries):
             found = code_ends(self.codes, self.coder.query(query), max(counts), allowed)
