@@ -65,6 +65,7 @@ class Kind(str, Enum):
 
     auto = "auto"
     exact = "exact"
+    sketch = "sketch"
     flat = "flat"
     ivf = "ivf"
     hnsw = "hnsw"
@@ -466,10 +467,11 @@ def index(
     to_image: Annotated[bool, typer.Option(help="Use to-image channels too.")] = False,
     norm: Annotated[Norm, typer.Option(help="Normalisation of sigma.")] = Norm.blend,
     memory: Annotated[str, typer.Option(help="Memory that a search may hold.")] = "4GB",
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build all anew.")] = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Build per-feature indices.
+    """Build per-feature indices, or add the faces that are new to them.
 
     Example: ris index --feature mouth --feature eyes
     """
@@ -491,17 +493,22 @@ def index(
             norm=norm.value,
             kind=kind.value,
             memory=parse_bytes(memory),
+            rebuild=rebuild,
             progress=progress,
         )
     if as_json:
         _print_json(built)
         return
     for name, meta in built.items():
+        faces = meta["rows"] - meta["gone"]
         print(
-            f"{name:<11} {meta['kind']:<6} {meta['rows']} faces x {meta['dims']} dimensions, "
+            f"{name:<11} {meta['kind']:<6} {faces} faces x {meta['dims']} dimensions, "
             f"{meta['bytes'] / 2**20:.1f} MB, recall@{meta['recall']['k']} against the exact scan: "
             f"nearest {meta['recall']['nearest']:.3f}, furthest {meta['recall']['furthest']:.3f}"
         )
+        if "appended" in meta["extra"]:
+            added, removed = meta["extra"]["appended"], meta["extra"]["removed"]
+            print(f"{'':<11} brought up to date: {added} faces added, {removed} removed")
         if without := meta["extra"]["without_feature"]:
             print(f"{'':<11} {without} faces do not show it and are left out")
 

@@ -6,8 +6,8 @@
 The parts run one after another in processes of their own and print their tables; the last table
 puts what was reached beside what is aimed at. All numbers are written to OUT/bench.json.
 
-Without a store and photos, rendered faces are used, which are kept in the output folder. Real photos
-are better: they are decoded at other sizes, and some show no face or several.
+Without a store and photos, rendered faces are used, which are kept in the output folder. Real
+photos are better: they have other sizes, and some show no face or several.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Goal:
         if self.reached is None:
             return f"| {self.what} | not measured | {self._aim} | |"
         holds = self.reached >= self.aim if self.least else self.reached <= self.aim
-        return f"| {self.what} | {self.reached:.3g} {self.unit} | {self._aim} | {'yes' if holds else 'no'} |"
+        reached = f"{self.reached:.3g} {self.unit}"
+        return f"| {self.what} | {reached} | {self._aim} | {'yes' if holds else 'no'} |"
 
     @property
     def _aim(self) -> str:

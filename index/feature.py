@@ -8,14 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from data.manifest import StoreSettings
-from data.statistics import style_statistics
 from data.store import Store
 from index.directory import open_index
 from index.meta import IndexMeta, read_meta
 from index.protocol import VectorIndex
 from ris.errors import IndexMissingError, InputError, MismatchError, StoreError
 from ris.features import MaskOptions, face_vector, features_of
-from ris.statistics import centre_and_scale
 
 FOLDER = "index"
 
@@ -56,7 +54,7 @@ class FeatureIndex:
 
     Attributes:
         vectors: the vector index.
-        ids: (N,) bytes, face id of each row, memory-mapped.
+        ids: (N,) bytes, face id of each row, memory-mapped; empty for deleted rows.
         meta: what is recorded of it.
     """
 
@@ -95,16 +93,15 @@ class FeatureIndex:
                 f"(state {meta.extra.get('store_state')}), the store now has {manifest.rows} "
                 f"(state {manifest.state}): run `ris index --feature {feature}`"
             )
-        if opened.ids is None:
+        kept = opened.attached
+        if opened.ids is None or not {"mean", "scale"} <= kept.keys():
             raise StoreError(
-                f"the index for {feature!r} names no faces: run `ris index --feature {feature}`"
+                f"the index for {feature!r} does not say which faces it holds or how their vectors "
+                f"were made: run `ris index --feature {feature}`"
             )
-        centre, scale = centre_and_scale(
-            meta.extra["norm"], style_statistics(store), manifest.settings.covered
-        )
-        if store.manifest().state != manifest.state:
-            raise MismatchError("the store changed while it was read: run the command again")
-        return cls(store, opened.index, opened.ids, meta, centre, scale)
+        # Vectors made with different statistics do not compare, so queries are made with those
+        # that the rows were made with, not with those of the store as it is now.
+        return cls(store, opened.index, opened.ids, meta, kept["mean"], kept["scale"])
 
     def is_current(self, store: Store) -> bool:
         """Whether this is still the feature's index, and of the store as it is now.
@@ -152,4 +149,4 @@ class FeatureIndex:
         order = np.argsort(other.ids)
         at = np.searchsorted(other.ids, self.ids, sorter=order).clip(max=len(order) - 1)
         rows = order[at]
-        return np.where(other.ids[rows] == self.ids, rows, -1)
+        return np.where((other.ids[rows] == self.ids) & (self.ids != b""), rows, -1)
