@@ -229,10 +229,10 @@ def test_new_faces_are_added_without_reading_the_others(store, tmp_path, monkeyp
 
     original = shards.read
 
-    def noted(path, columns=None, groups=None):
+    def noted(path, columns=None):
         if columns and "scores" in columns:
             read.append(path.name)
-        return original(path, columns, groups)
+        return original(path, columns)
 
     monkeypatch.setattr(shards, "read", noted)
     reports = build_indices(store, ["eyes", "hair"])
