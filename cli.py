@@ -18,7 +18,7 @@ from ris.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from data.store import Store
-    from query.search import Match
+    from query.search import Match, SearchResult
 
 app = typer.Typer(
     name="ris",
@@ -65,6 +65,7 @@ class Kind(str, Enum):
 
     auto = "auto"
     exact = "exact"
+    sketch = "sketch"
     flat = "flat"
     ivf = "ivf"
     hnsw = "hnsw"
@@ -96,8 +97,10 @@ def main() -> None:
         app()
     except RisError as e:
         _fail(str(e))
-    except KeyboardInterrupt:
-        _fail("interrupted; what was committed is kept", 130)
+    except SystemExit as e:
+        if e.code == 130:  # Typer's word for an interrupt
+            _complain("interrupted; what was committed is kept")
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -107,8 +110,12 @@ def main() -> None:
         _fail(f"unexpected {type(e).__name__}: {e} (RIS_DEBUG=1 shows where; please report it)")
 
 
-def _fail(message: str, status: int = 1) -> None:
+def _complain(message: str) -> None:
     print("ris: " + " ".join(message.split()), file=sys.stderr)
+
+
+def _fail(message: str, status: int = 1) -> None:
+    _complain(message)
     sys.exit(status)
 
 
@@ -152,11 +159,12 @@ def _open_if_there(store: Path | None) -> Store | None:
 
 def _build_missing(store: Store, features: Iterable[str]) -> None:
     """Indexes features that were never indexed, with the defaults, and says so."""
-    from index.build import build_indices
     from index.feature import is_indexed
 
     missing = [name for name in features if not is_indexed(store, name)]
     if missing:
+        from index.build import build_indices
+
         print(f"ris: no index for {', '.join(missing)} yet, building it", file=sys.stderr)
         build_indices(store, missing)
 
@@ -459,10 +467,11 @@ def index(
     to_image: Annotated[bool, typer.Option(help="Use to-image channels too.")] = False,
     norm: Annotated[Norm, typer.Option(help="Normalisation of sigma.")] = Norm.blend,
     memory: Annotated[str, typer.Option(help="Memory that a search may hold.")] = "4GB",
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build all anew.")] = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Build per-feature indices.
+    """Build per-feature indices, or add the faces that are new to them.
 
     Example: ris index --feature mouth --feature eyes
     """
@@ -484,24 +493,31 @@ def index(
             norm=norm.value,
             kind=kind.value,
             memory=parse_bytes(memory),
+            rebuild=rebuild,
             progress=progress,
         )
     if as_json:
         _print_json(built)
         return
     for name, meta in built.items():
+        faces = meta["rows"] - meta["gone"]
         print(
-            f"{name:<11} {meta['kind']:<6} {meta['rows']} faces x {meta['dims']} dimensions, "
+            f"{name:<11} {meta['kind']:<6} {faces} faces x {meta['dims']} dimensions, "
             f"{meta['bytes'] / 2**20:.1f} MB, recall@{meta['recall']['k']} against the exact scan: "
             f"nearest {meta['recall']['nearest']:.3f}, furthest {meta['recall']['furthest']:.3f}"
         )
+        if "appended" in meta["extra"]:
+            added, removed = meta["extra"]["appended"], meta["extra"]["removed"]
+            print(f"{'':<11} brought up to date: {added} faces added, {removed} removed")
         if without := meta["extra"]["without_feature"]:
             print(f"{'':<11} {without} faces do not show it and are left out")
 
 
 @app.command()
 def query(
-    face: Annotated[str, typer.Argument(help="A photo, or the id of a face in the store.")],
+    face: Annotated[
+        list[str], typer.Argument(help="Photos, or ids of faces in the store; one or more.")
+    ],
     feature: Annotated[list[str], typer.Option(help="Feature, or feature:weight; repeatable.")],
     k: Annotated[int, typer.Option("--k", help="Number of results.")] = 5,
     furthest: Annotated[bool, typer.Option("--furthest", help="Show the least alike too.")] = False,
@@ -509,7 +525,10 @@ def query(
     aligned: Annotated[
         AlignedInput, typer.Option(help="The photo is a face crop: find out, yes or no.")
     ] = AlignedInput.auto,
-    out: Annotated[Path | None, typer.Option(help="Contact sheet (.png or .jpg).")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Contact sheet (.png or .jpg); of several queries NAME-QUERY.png each."),
+    ] = None,
     generator: GeneratorOption = None,
     inverter: Annotated[
         Path | None, typer.Option(help="The store's pSp or e4e checkpoint, if it moved.")
@@ -519,39 +538,72 @@ def query(
 ) -> None:
     """Find the faces whose feature is most (and least) like that of a photo or a stored face.
 
+    Several queries are answered in one go. One that fails is reported and leaves the others alone;
+    the exit status is 1 then. --json prints an object for one query, a list of them for several.
+
     Example: ris query face.jpg --feature eyes --k 5 --out sheet.png
     """
-    from ingest.session import Session
-    from query.search import parse_features, search
+    from query.search import Searcher, parse_features
 
     opened = _open(store)
     features = parse_features(feature)
     _build_missing(opened, features)
-    chosen = aligned is not AlignedInput.auto or generator or inverter
-    reader = Session.of_store(opened, aligned.value, generator, inverter) if chosen else None
-    if reader and generator:
-        _ = reader.generator  # is it the store's?
-    found = search(opened, face, features, k=k, where=where, reader=reader)
+    reader = None
+    if aligned is not AlignedInput.auto or generator or inverter:
+        from ingest.session import Session
+
+        reader = Session.of_store(opened, aligned.value, generator, inverter)
+        if generator:
+            _ = reader.generator  # is it the store's?
+    searcher = Searcher(opened, reader)
+    if len(face) == 1:
+        found: list[SearchResult | RisError] = [
+            searcher.search(face[0], features, k=k, where=where)
+        ]
+    else:
+        found = searcher.search_all(face, features, k=k, where=where)
+    sheets: list[Path] = []
     if out:
-        from query.sheet import contact_sheet, save_picture
+        from query.sheet import contact_sheet, save_picture, sheet_paths
 
-        save_picture(contact_sheet(found, furthest=furthest), out)
+        sheets = sheet_paths(out, face)
+    values: list[dict[str, Any]] = []
+    for i, (argument, result) in enumerate(zip(face, found, strict=True)):
+        if isinstance(result, RisError):
+            _complain(str(result))
+            values.append({"query": {"id": None, "path": argument}, "error": str(result)})
+            continue
+        if sheets:
+            save_picture(contact_sheet(result, furthest=furthest), sheets[i])
+        if as_json:
+            values.append(_search_json(result))
+            continue
+        if len(face) > 1:
+            print(_shown(result.query.path))
+        _print_search(result, furthest=furthest)
+        if sheets:
+            print(f"contact sheet: {sheets[i]}")
+    if as_json:
+        _print_json(values if len(face) > 1 else values[0])
+    if any(isinstance(result, RisError) for result in found):
+        raise typer.Exit(1)
 
+
+def _search_json(found: SearchResult) -> dict[str, Any]:
     def as_dict(match: Match) -> dict[str, Any]:
         fields = {name: getattr(match, name) for name in ("rank", "id", "path", "score")}
         return fields | {"path": _shown(match.path)}
 
-    if as_json:
-        _print_json(
-            {
-                "feature": found.label,
-                "k": k,
-                "query": {"id": found.query.id, "path": _shown(found.query.path)},
-                "nearest": [as_dict(m) for m in found.nearest],
-                "furthest": [as_dict(m) for m in found.furthest],
-            }
-        )
-        return
+    return {
+        "feature": found.label,
+        "k": found.k,
+        "query": {"id": found.query.id, "path": _shown(found.query.path)},
+        "nearest": [as_dict(m) for m in found.nearest],
+        "furthest": [as_dict(m) for m in found.furthest],
+    }
+
+
+def _print_search(found: SearchResult, *, furthest: bool) -> None:
     ends = [("most alike", found.nearest)]
     if furthest:
         ends.append(("least alike", found.furthest))
@@ -559,8 +611,6 @@ def query(
         print(f"{title} by {found.label}")
         for m in matches:
             print(f"{m.rank:>4}  {m.score:+.4f}  {m.id}  {_shown(m.path)}")
-    if out:
-        print(f"contact sheet: {out}")
 
 
 # -- transfer ---------------------------------------------------------------------------------

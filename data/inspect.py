@@ -19,7 +19,7 @@ from data.failures import read_failures
 from data.hashing import file_sha256
 from data.store import Store
 from ris.errors import InputError
-from ris.masks import features_of
+from ris.features import features_of
 
 
 def summary(store: Store) -> dict[str, Any]:

@@ -14,6 +14,9 @@ from ris.layout import StyleLayer, StyleLayout
 
 FORMAT = 2
 FILE = "manifest.json"
+MAX_RESOLUTION = 64
+"""Widest activation in the scores unless told otherwise: wider ones find no more (docs/results.md)
+and cost as much again for every doubling."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,19 +166,47 @@ def write(path: Path, tables: Iterator[pa.Table], settings: StoreSettings) -> tu
     return rows, file_sha256(path)
 
 
-def read(
-    path: Path, columns: Sequence[str] | None = None, groups: Sequence[int] | None = None
-) -> Iterator[pa.RecordBatch]:
-    """Row groups of one shard, one at a time: all of them, or some by number.
+def read(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Row groups of one shard, one at a time.
 
     Raises:
         StoreError: the file is missing or damaged.
     """
+    with _opened(path) as f:
+        for i in range(f.num_row_groups):
+            table = f.read_row_group(i, columns=list(columns) if columns else None)
+            yield from table.combine_chunks().to_batches()
+
+
+def read_light(path: Path, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a whole shard at once, which are no vectors.
+
+    Raises:
+        StoreError: the file is missing or damaged.
+    """
+    with _opened(path) as f:
+        return f.read(columns=list(columns), use_threads=False).combine_chunks()
+
+
+def read_row(path: Path, number: int) -> pa.Table:
+    """One row of a shard, by its number.
+
+    Raises:
+        StoreError: the file is missing or damaged.
+    """
+    with _opened(path) as f:
+        group = 0
+        while number >= (rows := f.metadata.row_group(group).num_rows):
+            number -= rows
+            group += 1
+        return f.read_row_group(group).slice(number, 1).combine_chunks()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path, memory_map=True) as f:
-            for i in range(f.num_row_groups) if groups is None else groups:
-                table = f.read_row_group(i, columns=list(columns) if columns else None)
-                yield from table.combine_chunks().to_batches()
+            yield f
     except (OSError, pa.ArrowException) as e:
         raise StoreError(
             f"{path} is missing or damaged ({_first_line(e)}): `ris verify` lists what is lost"

@@ -19,7 +19,7 @@ from data.durable import replacing
 from data.manifest import Manifest
 from data.store import Store
 from ris.layout import StyleLayout
-from ris.normaliser import StyleStatistics
+from ris.statistics import StyleStatistics
 
 FILE = "stats.parquet"
 

@@ -200,13 +200,11 @@ class Store:
         return self.consistently(lambda manifest: self._face(face, manifest))
 
     def _face(self, face: str, manifest: Manifest) -> FaceRow:
-        found = [
-            (shard, group, name)
-            for shard, group, batch in self._id_batches(["id"], manifest)
-            for name in pc.filter(batch, pc.starts_with(batch.column("id"), face))
-            .column("id")
-            .to_pylist()
-        ]
+        found: list[tuple[str, int, str]] = []
+        for shard in manifest.shards:
+            ids = shards.read_light(self.folder / "faces" / shard.file, ["id"])["id"]
+            rows = pc.indices_nonzero(pc.starts_with(ids, face))
+            found += [(shard.file, row, ids[row].as_py()) for row in rows.to_pylist()]
         photos = {shards.photo_of(name) for *_, name in found}
         full = photos.pop() if len(photos) == 1 else face  # of one photo, its first face is meant
         exact = [entry for entry in found if entry[-1] == full]
@@ -217,12 +215,8 @@ class Store:
                 f"no photo and no face id {face!r}: `ris sql 'select id, path from faces'` "
                 "lists the ids"
             )
-        file, group, wanted = (exact or found)[0]
-        for batch in shards.read(self.folder / "faces" / file, groups=[group]):
-            hit = batch.filter(pc.equal(batch.column("id"), wanted))
-            if len(hit):
-                return self._row(hit)
-        raise StoreError(f"{file} changed while it was read: run the command again")
+        file, row, _ = (exact or found)[0]
+        return self._row(shards.read_row(self.folder / "faces" / file, row).to_batches()[0])
 
     def inverters(self) -> dict[str, int]:
         """Faces by what gave their latents, the commonest first; without those whose latents
@@ -267,23 +261,16 @@ class Store:
 
         def read(manifest: Manifest) -> dict[str, tuple[str, np.ndarray | None]]:
             found: dict[str, tuple[str, np.ndarray | None]] = {}
-            for *_, batch in self._id_batches(["id", "path", "aligned", "quad"], manifest):
-                for r in batch.filter(pc.is_in(batch.column("id"), wanted)).to_pylist():
+            columns = ["id", "path", "aligned", "quad"]
+            for shard in manifest.shards:
+                light = shards.read_light(self.folder / "faces" / shard.file, columns)
+                for r in light.filter(pc.is_in(light["id"], wanted)).to_pylist():
                     whole = r["aligned"] or r["quad"] is None
                     quad = None if whole else np.array(r["quad"], np.float32).reshape(4, 2)
                     found[r["id"]] = (r["path"], quad)
             return found
 
         return self.consistently(read)
-
-    def _id_batches(
-        self, columns: list[str], manifest: Manifest
-    ) -> Iterator[tuple[str, int, pa.RecordBatch]]:
-        """Shard, row group in it, and some columns of the group's rows."""
-        for shard in manifest.shards:
-            batches = shards.read(self.folder / "faces" / shard.file, columns)
-            for group, batch in enumerate(batches):
-                yield shard.file, group, batch
 
     def _row(self, batch: pa.RecordBatch) -> FaceRow:
         s = self.settings

@@ -11,7 +11,6 @@ FAISS is imported when an index is built or loaded, never by importing this modu
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,44 +18,15 @@ from typing import Any
 import numpy as np
 
 from index import kinds
+from index.efforts import Effort, Efforts
 from index.exact import SLACK, TIE, ExactIndex, all_scores, empty_ends, settle
 from index.projection import Projection
-from index.protocol import Ends, Hits, check_filter, unit_rows
-from index.vectors import Vectors
+from index.protocol import Ends, Hits, check_filter, check_k, unit_rows
+from index.storage import AnyVectors
 from ris.errors import RisError
 
 BUILD_WIDTH = 80  # efConstruction
 PQ_MINIMUM = 256  # training vectors that 8-bit codes insist on
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How hard one end is searched.
-
-    Attributes:
-        width: inverted lists probed, or width of the graph walk.
-        factor: multiple of the usual number of candidates.
-    """
-
-    width: int
-    factor: int = 1
-
-
-@dataclass(frozen=True)
-class Efforts:
-    """The effort of either end."""
-
-    nearest: Effort
-    furthest: Effort
-
-    def to_json(self) -> dict[str, dict[str, int]]:
-        """For meta.json."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: dict[str, dict[str, int]]) -> Efforts:
-        """The reverse of `to_json`; KeyError or TypeError if it is no such thing."""
-        return cls(Effort(**value["nearest"]), Effort(**value["furthest"]))
 
 
 def load_faiss() -> ModuleType:
@@ -84,10 +54,11 @@ class FlatIndex:
 
     kind = "flat"
 
-    def __init__(self, vectors: Vectors) -> None:
+    def __init__(self, vectors: AnyVectors, alive: np.ndarray | None = None) -> None:
         faiss = load_faiss()
         self.vectors = vectors
         self.rows, self.dims = vectors.rows, vectors.dims
+        self.alive = alive
         self._exact = ExactIndex(vectors)
         self._index = faiss.IndexFlatIP(self.dims)
         # Adding block by block would double the memory each time it grows; room is made at once.
@@ -100,7 +71,7 @@ class FlatIndex:
 
     def search(self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None) -> Ends:
         """The k nearest and furthest rows; see the protocol."""
-        allowed = check_filter(allowed, self.rows)
+        allowed = check_filter(allowed, self.rows, self.alive)
         count = check_k(k) + SLACK
         if few_rows(self.rows, count, allowed):
             return self._exact.search(queries, k, allowed=allowed)
@@ -136,23 +107,30 @@ class ApproximateIndex:
         projection: of vectors and queries.
         index: the FAISS index of the projected vectors.
         efforts: per end.
+        alive: rows that were not deleted.
     """
 
     def __init__(
-        self, kind: str, vectors: Vectors, projection: Projection, index: Any, efforts: Efforts
+        self,
+        kind: str,
+        vectors: AnyVectors,
+        projection: Projection,
+        index: Any,
+        efforts: Efforts,
+        alive: np.ndarray | None = None,
     ) -> None:
         self.kind = kind
         self.vectors = vectors
         self.rows, self.dims = vectors.rows, vectors.dims
         self.projection = projection
-        self.efforts = efforts
+        self.efforts, self.alive = efforts, alive
         self.complete = True
         """Whether a query for which FAISS finds fewer than k rows is scanned exactly instead."""
         self._index = index
         self._exact = ExactIndex(vectors)
 
     @classmethod
-    def build(cls, kind: str, vectors: Vectors, seed: int = 0) -> ApproximateIndex:
+    def build(cls, kind: str, vectors: AnyVectors, seed: int = 0) -> ApproximateIndex:
         """Fits the projection, trains and fills the index, reading the vectors block by block.
 
         The efforts are the least that `kinds.efforts` lists.
@@ -169,7 +147,13 @@ class ApproximateIndex:
 
     @classmethod
     def load(
-        cls, kind: str, vectors: Vectors, index: Path, projection: Path, efforts: Efforts
+        cls,
+        kind: str,
+        vectors: AnyVectors,
+        index: Path,
+        projection: Path,
+        efforts: Efforts,
+        alive: np.ndarray | None = None,
     ) -> ApproximateIndex:
         """Reads what `save` wrote.
 
@@ -184,7 +168,11 @@ class ApproximateIndex:
         width = basis.width + (kind == "hnsw")
         if loaded.ntotal != vectors.rows or loaded.d != width:
             raise ValueError(f"the FAISS index holds {loaded.ntotal} x {loaded.d} values")
-        return cls(kind, vectors, basis, loaded, efforts)
+        return cls(kind, vectors, basis, loaded, efforts, alive)
+
+    def extend(self, rows: np.ndarray) -> None:
+        """Adds (n, D) float32 unit rows to the FAISS index, not to the vectors."""
+        self._index.add(_as_entries(self.kind, self.projection(rows)))
 
     def save(self, index: Path, projection: Path) -> None:
         """Writes the FAISS index and the projection to the two files."""
@@ -198,7 +186,7 @@ class ApproximateIndex:
         exactly where the candidates are a good part of the rows, and where too few were found.
         """
         queries = unit_rows(queries, self.dims, "query")
-        allowed = check_filter(allowed, self.rows)
+        allowed = check_filter(allowed, self.rows, self.alive)
         ends = empty_ends(len(queries), check_k(k))
         counts = [kinds.candidates(k, effort.factor) for effort in self._both()]
         if few_rows(self.rows, max(counts), allowed):
@@ -236,13 +224,6 @@ class ApproximateIndex:
             width = math.ceil(max(effort.width, count) / share)
             return faiss.SearchParametersHNSW(sel=selector, efSearch=width)
         return faiss.SearchParametersIVF(sel=selector, nprobe=effort.width)
-
-
-def check_k(k: int) -> int:
-    """`k` itself; ValueError below 1."""
-    if k < 1:
-        raise ValueError(f"k is at least 1, not {k}")
-    return k
 
 
 def few_rows(rows: int, candidates: int, allowed: np.ndarray | None) -> bool:
@@ -305,7 +286,7 @@ def _new_index(kind: str, width: int, rows: int) -> Any:
     return index
 
 
-def _training_sample(vectors: Vectors, projection: Projection, seed: int) -> np.ndarray:
+def _training_sample(vectors: AnyVectors, projection: Projection, seed: int) -> np.ndarray:
     """(n, P) float32 projections of random rows, repeated where there are too few for codes."""
     rng = np.random.default_rng(seed + 1)
     count = kinds.training_rows(vectors.rows)

@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from data import shards
 from data.manifest import StoreSettings
 from data.statistics import style_statistics
 from data.store import Store
-from index.directory import IndexWriter
 from index.feature import check_feature, index_folder
 from index.kinds import KINDS
+from index.update import IndexUpdate, MakeVectors, Recipe, attached
+from index.writer import IndexWriter
 from ris.errors import InputError, StoreError
 from ris.masks import MaskOptions, eligible_channels
 from ris.normaliser import NORM_MODES, Normaliser, NormMode
@@ -59,9 +61,11 @@ def build_indices(
     norm: NormMode = DEFAULT_NORM,
     kind: str = "auto",
     memory: int = DEFAULT_MEMORY,
+    rebuild: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Builds the index of every feature in one pass over the store.
+    """Brings the index of every feature up to date: by the faces that are new, changed or gone
+    where that is sound (`index.update`), else by building it in one pass over the store.
 
     A face on which a feature covers nothing (no hair, say) has no vector for it and is left out
     of that index; the number is in the result.
@@ -73,6 +77,7 @@ def build_indices(
         norm: how sigma is normalised over the collection.
         kind: one of `index.kinds.KINDS`, or ``auto`` to choose by size.
         memory: bytes that a search may keep resident, for ``auto``.
+        rebuild: build even where an update would do.
         progress: called with rows done and rows in all.
 
     Returns:
@@ -94,28 +99,32 @@ def build_indices(
     if not manifest.rows:
         raise StoreError(f"{store.folder} holds no faces yet: run `ris ingest FOLDER` first")
     normaliser = Normaliser.fit(norm, style_statistics(store), settings.covered)
-    done = 0
+    recipes = {f: Recipe.of(f, asdict(options), norm, settings) for f in features}
+
+    def maker(feature: str) -> MakeVectors:
+        return partial(_vectors, settings=settings, feature=feature, options=options)
+
     reports: dict[str, dict[str, Any]] = {}
+    for feature in () if rebuild else features:
+        update = IndexUpdate.start(
+            *(store, manifest, index_folder(store, feature), recipes[feature], normaliser),
+            *(kind, memory),
+        )
+        if update is not None:
+            with update:
+                reports[feature] = update.run(maker(feature))
     with contextlib.ExitStack() as stack:
         writers = {
             feature: stack.enter_context(
                 IndexWriter(index_folder(store, feature), _dims(settings, feature, options))
             )
             for feature in features
+            if feature not in reports
         }
-        for batch in store.batches(["id", "sigma", "scores"], manifest):
-            ids = batch.column(batch.schema.get_field_index("id")).to_pylist()
-            sigma, scores = row_tensors(batch, settings)
+        done = 0
+        for batch in store.batches(["id", "sigma", "scores"], manifest) if writers else ():
             for feature, writer in writers.items():
-                vectors = represent(
-                    sigma,
-                    scores,
-                    settings.covered,
-                    settings.classes,
-                    feature,
-                    options,
-                    normaliser,
-                ).numpy()
+                vectors, ids = maker(feature)(batch, normaliser)
                 present = np.flatnonzero(np.abs(vectors).max(axis=1) > 0)
                 writer.append(vectors[present], [ids[i] for i in present])
             done += len(batch)
@@ -126,17 +135,27 @@ def build_indices(
                 raise StoreError(f"no face in the store shows {feature!r}: nothing to index")
             reports[feature] = writer.finish(
                 kind,
-                {
-                    "feature": feature,
-                    "mask": asdict(options),
-                    "norm": norm,
-                    "without_feature": manifest.rows - writer.rows,
-                    "store_state": manifest.state,
-                    "store_faces": manifest.rows,
-                },
+                recipes[feature].extra(manifest, writer.rows),
                 memory,
+                attached(manifest, normaliser),
             )
-    return reports
+    return {feature: reports[feature] for feature in features}
+
+
+def _vectors(
+    batch: pa.RecordBatch,
+    normaliser: Normaliser,
+    *,
+    settings: StoreSettings,
+    feature: str,
+    options: MaskOptions,
+) -> tuple[np.ndarray, list[str]]:
+    """(n, D) float32 masked vectors of a batch of rows, and their ids."""
+    sigma, scores = row_tensors(batch, settings)
+    layout, classes = settings.covered, settings.classes
+    vectors = represent(sigma, scores, layout, classes, feature, options, normaliser)
+    ids = batch.column(batch.schema.get_field_index("id")).to_pylist()
+    return vectors.numpy(), ids
 
 
 def _dims(settings: StoreSettings, feature: str, options: MaskOptions) -> int:

@@ -2,17 +2,24 @@
 
 The permanent member of the family: the choice for small sets, the fallback of the others and the
 oracle that they are measured against. It needs numpy only. Memory is bounded by the scan's
-buffers; hard-masked queries (few active channels) read only their own columns.
+buffers and one score a row.
+
+Few queries, and any over sparse vectors, are scored one by one with their final scores. Many over
+dense vectors share a scan by matrix products, whose float32 sums are settled by final scores.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from index.protocol import NO_ROW, Ends, Hits, check_filter, unit_rows
+from index.protocol import NO_ROW, Ends, Hits, check_filter, check_k, unit_rows
+from index.storage import AnyVectors
 from index.vectors import Vectors
+from ris.ops.native import library
+from ris.ops.scan import score_ends
 
 STRIDE = 16384  # rows between two updates of the running top k
+FEW = 8  # queries up to which compiled scans of their own beat shared matrix products
 QUERIES = 128  # scanned together; bounds the score buffer to QUERIES x STRIDE float32
 TIE = 1e-6  # products of equal rows in float32 differ by less
 SLACK = 16  # rows kept beyond k: float32 products order near-ties less finely than final scores
@@ -23,57 +30,86 @@ class ExactIndex:
 
     kind = "exact"
 
-    def __init__(self, vectors: Vectors) -> None:
+    def __init__(self, vectors: AnyVectors, alive: np.ndarray | None = None) -> None:
         self.vectors = vectors
         self.rows, self.dims = vectors.rows, vectors.dims
+        self.alive = alive
 
     def search(self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None) -> Ends:
         """The k nearest and furthest rows; see the protocol."""
-        if k < 1:
-            raise ValueError(f"k is at least 1, not {k}")
+        check_k(k)
         queries = unit_rows(queries, self.dims, "query")
-        allowed = check_filter(allowed, self.rows)
+        allowed = check_filter(allowed, self.rows, self.alive)
         rows = None if allowed is None else np.flatnonzero(allowed)
         ends = empty_ends(len(queries), k)
-        for start in range(0, len(queries), QUERIES):
-            part = slice(start, start + QUERIES)
-            tops = self._scan(queries[part], k + SLACK, rows)
-            for hits, end in zip(ends, tops, strict=True):
-                for i, (query, top) in enumerate(zip(queries[part], end, strict=True), start):
-                    found = self._tied(query, top, k, rows) if top.is_tied(k) else top.rows
-                    settle(self.vectors, query, found, hits, i, hits is ends.furthest)
+        if isinstance(self.vectors, Vectors) and (len(queries) > FEW or library() is None):
+            for start in range(0, len(queries), QUERIES):
+                part = slice(start, start + QUERIES)
+                self._shared_scan(self.vectors, queries[part], rows, ends, start)
+        else:
+            for i, query in enumerate(queries):
+                self._own_scan(query, rows, ends, i)
         return ends
 
-    def _tied(self, query: np.ndarray, top: _Top, k: int, rows: np.ndarray | None) -> np.ndarray:
-        """All rows that are as good as the k-th, where those kept are not enough to tell."""
-        if rows is None:
-            rows = np.arange(self.rows)
-        products = self.vectors.products_of(query[None], rows)[0] * top.sign
-        found: np.ndarray = rows[products > top.scores[k - 1] - TIE]
-        return found
+    def _own_scan(self, query: np.ndarray, rows: np.ndarray | None, ends: Ends, i: int) -> None:
+        """Writes the ends of one query to row `i`."""
+        scores = self.vectors.cosines(query, rows)
+        if not len(scores):
+            return
+        for hits, best in zip(ends, score_ends(scores, hits_wanted(ends)), strict=True):
+            hits.rows[i, : len(best)] = best if rows is None else rows[best]
+            hits.scores[i, : len(best)] = scores[best]
+
+    def _shared_scan(
+        self,
+        vectors: Vectors,
+        queries: np.ndarray,
+        rows: np.ndarray | None,
+        ends: Ends,
+        first: int,
+    ) -> None:
+        """Writes the ends of several queries, from row `first` on."""
+        k = hits_wanted(ends)
+        tops = _scan(vectors, queries, k + SLACK, rows)
+        for hits, end in zip(ends, tops, strict=True):
+            for i, (query, top) in enumerate(zip(queries, end, strict=True), first):
+                found = _tied(vectors, query, top, k, rows) if top.is_tied(k) else top.rows
+                settle(vectors, query, found, hits, i, hits is ends.furthest)
 
     def all_scores(self, query: np.ndarray) -> np.ndarray:
         """(N,) cosine with every row; see the protocol."""
         return all_scores(self.vectors, query)
 
-    def _scan(
-        self, queries: np.ndarray, keep: int, rows: np.ndarray | None
-    ) -> tuple[list[_Top], list[_Top]]:
-        """Each query's `keep` highest and lowest products."""
-        count = self.rows if rows is None else len(rows)
-        high, low = ([_Top(keep, sign) for _ in queries] for sign in (1.0, -1.0))
-        for start in range(0, count, STRIDE):
-            stop = min(start + STRIDE, count)
-            if rows is None:
-                numbers = np.arange(start, stop)
-                products = self.vectors.products(queries, start, stop)
-            else:
-                numbers = rows[start:stop]
-                products = self.vectors.products_of(queries, numbers)
-            for end in (high, low):
-                for top, scores in zip(end, products, strict=True):
-                    top.add(numbers, scores)
-        return high, low
+
+def _tied(
+    vectors: Vectors, query: np.ndarray, top: _Top, k: int, rows: np.ndarray | None
+) -> np.ndarray:
+    """All rows that are as good as the k-th, where those kept are not enough to tell."""
+    if rows is None:
+        rows = np.arange(vectors.rows)
+    products = vectors.products_of(query[None], rows)[0] * top.sign
+    found: np.ndarray = rows[products > top.scores[k - 1] - TIE]
+    return found
+
+
+def _scan(
+    vectors: Vectors, queries: np.ndarray, keep: int, rows: np.ndarray | None
+) -> tuple[list[_Top], list[_Top]]:
+    """Each query's `keep` highest and lowest products."""
+    count = vectors.rows if rows is None else len(rows)
+    high, low = ([_Top(keep, sign) for _ in queries] for sign in (1.0, -1.0))
+    for start in range(0, count, STRIDE):
+        stop = min(start + STRIDE, count)
+        if rows is None:
+            numbers = np.arange(start, stop)
+            products = vectors.products(queries, start, stop)
+        else:
+            numbers = rows[start:stop]
+            products = vectors.products_of(queries, numbers)
+        for end in (high, low):
+            for top, scores in zip(end, products, strict=True):
+                top.add(numbers, scores)
+    return high, low
 
 
 class _Top:
@@ -107,9 +143,9 @@ class _Top:
         self.rows, self.scores = rows[order], scores[order]
 
 
-def all_scores(vectors: Vectors, query: np.ndarray) -> np.ndarray:
+def all_scores(vectors: AnyVectors, query: np.ndarray) -> np.ndarray:
     """(D,) query of any length -> (N,) float32 cosine with every row."""
-    return vectors.all_scores(unit_rows(np.asarray(query)[None], vectors.dims, "query")[0])
+    return vectors.cosines(unit_rows(np.asarray(query)[None], vectors.dims, "query")[0])
 
 
 def empty_ends(queries: int, k: int) -> Ends:
@@ -122,8 +158,13 @@ def empty_ends(queries: int, k: int) -> Ends:
     return Ends(hits(), hits())
 
 
+def hits_wanted(ends: Ends) -> int:
+    """k of (Q, k) ends."""
+    return int(ends.nearest.rows.shape[1])
+
+
 def settle(
-    vectors: Vectors, query: np.ndarray, rows: np.ndarray, hits: Hits, i: int, furthest: bool
+    vectors: AnyVectors, query: np.ndarray, rows: np.ndarray, hits: Hits, i: int, furthest: bool
 ) -> None:
     """Scores candidate rows of one query exactly and writes the best k to row `i` of `hits`.
 
@@ -136,10 +177,7 @@ def settle(
         furthest: which end `hits` is.
     """
     k = hits.rows.shape[1]
-    if len(rows) > 2 * (k + SLACK):
-        rough = vectors.products_of(query[None], rows)[0]
-        rows = rows[np.argsort(rough if furthest else -rough, kind="stable")[: k + SLACK]]
-    scores = vectors.exact_scores(query, rows)
+    scores = vectors.cosines(query, rows)
     order = np.lexsort((rows, scores if furthest else -scores))[:k]
     hits.rows[i, : len(order)] = rows[order]
     hits.scores[i, : len(order)] = scores[order]

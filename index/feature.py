@@ -8,14 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from data.manifest import StoreSettings
-from data.statistics import style_statistics
 from data.store import Store
 from index.directory import open_index
 from index.meta import IndexMeta, read_meta
 from index.protocol import VectorIndex
 from ris.errors import IndexMissingError, InputError, MismatchError, StoreError
-from ris.masks import MaskOptions, features_of
-from ris.normaliser import Normaliser
+from ris.features import MaskOptions, face_vector, features_of
 
 FOLDER = "index"
 
@@ -56,7 +54,7 @@ class FeatureIndex:
 
     Attributes:
         vectors: the vector index.
-        ids: (N,) bytes, face id of each row, memory-mapped.
+        ids: (N,) bytes, face id of each row, memory-mapped; empty for deleted rows.
         meta: what is recorded of it.
     """
 
@@ -66,10 +64,11 @@ class FeatureIndex:
         vectors: VectorIndex,
         ids: np.ndarray,
         meta: IndexMeta,
-        normaliser: Normaliser,
+        centre: np.ndarray,
+        scale: np.ndarray,
     ) -> None:
         self._settings = store.settings
-        self._normaliser = normaliser
+        self._centre, self._scale = centre, scale
         self.vectors = vectors
         self.ids = ids
         self.meta = meta
@@ -94,16 +93,25 @@ class FeatureIndex:
                 f"(state {meta.extra.get('store_state')}), the store now has {manifest.rows} "
                 f"(state {manifest.state}): run `ris index --feature {feature}`"
             )
-        if opened.ids is None:
+        kept = opened.attached
+        if opened.ids is None or not {"mean", "scale"} <= kept.keys():
             raise StoreError(
-                f"the index for {feature!r} names no faces: run `ris index --feature {feature}`"
+                f"the index for {feature!r} does not say which faces it holds or how their vectors "
+                f"were made: run `ris index --feature {feature}`"
             )
-        normaliser = Normaliser.fit(
-            meta.extra["norm"], style_statistics(store), manifest.settings.covered
-        )
-        if store.manifest().state != manifest.state:
-            raise MismatchError("the store changed while it was read: run the command again")
-        return cls(store, opened.index, opened.ids, meta, normaliser)
+        # Vectors made with different statistics do not compare, so queries are made with those
+        # that the rows were made with, not with those of the store as it is now.
+        return cls(store, opened.index, opened.ids, meta, kept["mean"], kept["scale"])
+
+    def is_current(self, store: Store) -> bool:
+        """Whether this is still the feature's index, and of the store as it is now.
+
+        Raises:
+            IndexMissingError: the feature has no index any more.
+        """
+        build = read_meta(index_folder(store, self.meta.extra["feature"])).build
+        state: str = self.meta.extra["store_state"]
+        return build == self.meta.build and state == store.manifest().state
 
     def query_vector(self, sigma: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """A face's vector under its own mask, made as the rows' were (Eq. 7).
@@ -115,22 +123,17 @@ class FeatureIndex:
         Returns:
             (D,) float32; all zero if the feature covers nothing of the face.
         """
-        import torch
-
-        from ris.representation import represent
-
-        settings = self._settings
         extra = self.meta.extra
-        vector: np.ndarray = represent(
-            torch.from_numpy(np.array(sigma))[None],
-            torch.from_numpy(np.array(scores))[None],
-            settings.covered,
-            settings.classes,
+        return face_vector(
+            np.asarray(sigma),
+            np.asarray(scores),
+            self._settings.covered,
+            self._settings.classes,
             extra["feature"],
             MaskOptions(**extra["mask"]),
-            self._normaliser,
-        )[0].numpy()
-        return vector
+            self._centre,
+            self._scale,
+        )
 
     def row_of(self, face: str) -> int:
         """Row of a face, -1 if it has none."""
@@ -146,4 +149,4 @@ class FeatureIndex:
         order = np.argsort(other.ids)
         at = np.searchsorted(other.ids, self.ids, sorter=order).clip(max=len(order) - 1)
         rows = order[at]
-        return np.where(other.ids[rows] == self.ids, rows, -1)
+        return np.where((other.ids[rows] == self.ids) & (self.ids != b""), rows, -1)

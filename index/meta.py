@@ -10,35 +10,57 @@ from typing import Any
 
 from index import kinds
 from index.recall import Recall
+from index.storage import DENSE, SPARSE
 from ris.errors import IndexMissingError, StoreError
 
-VERSION = 1
+VERSION = 2
 META = "meta.json"
-VECTORS = "vectors.f16"
 IDS = "ids.npy"
+ATTACHED = "attached.npz"
+CODES = "codes.i8"
+CODER = "coder.npz"
 FAISS = "faiss.index"
 PROJECTION = "projection.npz"
+GROWING = (*DENSE, *SPARSE, CODES)
+"""Files that are appended to; the others are written anew under another revision."""
 EDGE = 64 << 10  # bytes at either end of a file that its fingerprint covers
 BUILD = "build-"  # prefix of the folders with the files
 
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file of a build: size in bytes and SHA-256 of its first and last `EDGE` bytes."""
+    """A file of a build.
+
+    Attributes:
+        bytes: committed size; what follows in the file, if anything, is not part of it.
+        edges: SHA-256 of its first and last `EDGE` committed bytes.
+        revision: which writing of it, 0 for the first; part of the file's name.
+    """
 
     bytes: int
     edges: str
+    revision: int = 0
 
     @classmethod
-    def of(cls, path: Path) -> FileRecord:
-        """The record of a file; reads at most 128 KiB, so that opening stays instant."""
-        size = path.stat().st_size
+    def of(cls, build: Path, name: str, revision: int = 0, size: int | None = None) -> FileRecord:
+        """The record of a file, or of its first `size` bytes if it has so many; reads at most
+        128 KiB, so that opening stays instant."""
+        path = build / file_name(name, revision)
+        found = path.stat().st_size
+        size = found if size is None else min(size, found)
         with path.open("rb") as file:
-            digest = hashlib.sha256(file.read(EDGE))
+            digest = hashlib.sha256(file.read(min(EDGE, size)))
             if size > EDGE:
-                file.seek(max(EDGE, size - EDGE))
-                digest.update(file.read(EDGE))
-        return cls(size, digest.hexdigest())
+                start = max(EDGE, size - EDGE)
+                file.seek(start)
+                digest.update(file.read(size - start))
+        return cls(size, digest.hexdigest(), revision)
+
+
+def file_name(name: str, revision: int) -> str:
+    """``ids.npy`` of revision 3 is the file ``ids.3.npy``."""
+    stem, _, suffix = name.partition(".")
+    return f"{stem}.{revision}.{suffix}" if revision else name
 
 
 @dataclass(frozen=True)
@@ -47,13 +69,15 @@ class IndexMeta:
 
     Attributes:
         kind: one of `index.kinds.KINDS`.
-        rows: N.
+        rows: N, deleted ones included.
         dims: D.
         build: name of the folder with the files.
         files: record of every file, by name.
-        efforts: `index.approximate.Efforts` as JSON, None for exact kinds.
-        recall: against the exact scan; 1 for exact kinds.
+        efforts: `index.efforts.Efforts` as JSON, None for exact kinds.
+        recall: against the exact scan when the index was built; 1 for exact kinds.
         bytes: of all files together.
+        built_rows: rows when the index was built, before anything was appended.
+        gone: rows that were deleted since.
         extra: what the caller gave: feature, fingerprints, mask and so on.
         version: of the layout.
     """
@@ -66,25 +90,56 @@ class IndexMeta:
     efforts: dict[str, dict[str, int]] | None
     recall: Recall
     bytes: int
+    built_rows: int
+    gone: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
     version: int = VERSION
+
+    @property
+    def revision(self) -> int:
+        """The latest of its files."""
+        return max(record.revision for record in self.files.values())
+
+    def path(self, folder: Path, name: str) -> Path:
+        """Where one of its files lies; KeyError if it has none of that name."""
+        return folder / self.build / file_name(name, self.files[name].revision)
 
     @classmethod
     def from_json(cls, text: str) -> IndexMeta:
         """Reads meta.json's text; ValueError, TypeError or KeyError if it is no such thing."""
         value = json.loads(text)
-        if value["version"] != VERSION:
-            raise ValueError(f"is of version {value['version']}, expected {VERSION}")
         value["files"] = {name: FileRecord(**record) for name, record in value["files"].items()}
         value["recall"] = Recall(**value["recall"])
         meta = cls(**value)
         kinds.check_kind(meta.kind)
-        if not (meta.rows >= 1 and meta.dims >= 1 and meta.build.startswith(BUILD)):
+        sizes = (meta.rows >= meta.built_rows >= 1, meta.dims >= 1, 0 <= meta.gone <= meta.rows)
+        if not all(sizes) or not meta.build.startswith(BUILD):
             raise ValueError("has a size or a build that cannot be")
-        names = {VECTORS, FAISS, PROJECTION} if meta.efforts else {VECTORS}
-        if set(meta.files) - {IDS} != names or Path(meta.build).name != meta.build:
+        names = set(meta.files) - {IDS, ATTACHED}
+        if names not in _names(meta.kind) or Path(meta.build).name != meta.build:
             raise ValueError("names other files than its kind has")
+        if any(name in GROWING and record.revision for name, record in meta.files.items()):
+            raise ValueError("names other files than its kind has")
+        _check_sizes(meta)
         return meta
+
+
+def _names(kind: str) -> list[set[str]]:
+    own = {"exact": set[str](), "flat": set(), "sketch": {CODES, CODER}}
+    return [{*stored, *own.get(kind, {FAISS, PROJECTION})} for stored in (DENSE, SPARSE)]
+
+
+def _check_sizes(meta: IndexMeta) -> None:
+    sizes = {name: record.bytes for name, record in meta.files.items()}
+    if DENSE[0] in sizes:
+        fits = sizes[DENSE[0]] == 2 * meta.rows * meta.dims
+    else:
+        fits = sizes[SPARSE[0]] == 8 * meta.rows and sizes[SPARSE[1]] == sizes[SPARSE[2]]
+    if not fits:
+        name = DENSE[0] if DENSE[0] in sizes else SPARSE[0]
+        raise ValueError(f"{name} does not hold {meta.rows} x {meta.dims} values")
+    if CODES in sizes and sizes[CODES] % meta.rows:
+        raise ValueError(f"{CODES} does not hold {meta.rows} codes")
 
 
 def read_meta(folder: Path) -> IndexMeta:
@@ -96,7 +151,14 @@ def read_meta(folder: Path) -> IndexMeta:
     """
     folder = Path(folder)
     try:
-        return IndexMeta.from_json((folder / META).read_text(encoding="utf-8"))
+        text = (folder / META).read_text(encoding="utf-8")
+        version = json.loads(text)["version"]
+        if version != VERSION:
+            raise StoreError(
+                f"the index {folder} has layout {version}, this version of ris reads {VERSION}: "
+                f"run `ris index --feature {folder.name}`"
+            )
+        return IndexMeta.from_json(text)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise IndexMissingError(
             f"no index for '{folder.name}': run `ris index --feature {folder.name}`"

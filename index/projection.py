@@ -8,9 +8,9 @@ inner products by terms that differ from row to row, and so the ranking.) Querie
 rows' population, so the bound holds for them and, the projection being linear, for their
 negatives. Projections are not scaled to length 1 again: that would change the ranking too.
 
-Inside the basis the axes are rotated at random. Inner products do not notice, but every group of
-axes then carries the same share of the variance, which product quantisation needs: unrotated, 32
-bytes lose a tenth of the neighbours that they keep when rotated.
+Inside the basis the axes of FAISS's kinds are rotated at random. Inner products do not notice, but
+every group of axes then carries the same share of the variance, which product quantisation needs:
+unrotated, 32 bytes lose a tenth of the neighbours that they keep when rotated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from index.vectors import Vectors
+from index.storage import AnyVectors
 
 SAMPLE = 4096  # rows behind the basis
 OVERSAMPLE = 16  # extra directions that make the subspace iteration converge fast
@@ -34,27 +34,25 @@ class Projection:
     basis: np.ndarray
 
     @classmethod
-    def fit(cls, vectors: Vectors, width: int, seed: int) -> Projection:
+    def fit(cls, vectors: AnyVectors, width: int, seed: int, *, turned: bool = True) -> Projection:
         """The basis of the `width` leading principal directions of a random sample.
 
-        They are the leading eigenvectors of the sample's Gram matrix, found by subspace
-        iteration: a full decomposition takes ten times as long and any basis close to them
-        serves.
+        Turned at random inside the basis, or the strongest direction first. They are the leading
+        eigenvectors of the sample's Gram matrix, found by subspace iteration: a full
+        decomposition takes ten times as long and any basis close to them serves.
         """
         rng = np.random.default_rng(seed)
-        count = min(SAMPLE, vectors.rows)
-        rows = np.sort(rng.choice(vectors.rows, count, replace=False))
-        sample = np.empty((count, vectors.dims), np.float32)
-        for start, block in vectors.blocks(rows):
-            sample[start : start + len(block)] = block
+        sample = sample_rows(vectors, seed)
         tried = min(width + OVERSAMPLE, vectors.dims)
         basis = rng.standard_normal((vectors.dims, tried), dtype=np.float32)
         for _ in range(ITERATIONS):
             basis = np.linalg.qr(sample.T @ (sample @ basis))[0]  # [D, tried]
         inside = sample @ basis
         _, axes = np.linalg.eigh(inside.T @ inside)  # ascending
-        turn = np.linalg.qr(rng.standard_normal((width, width)))[0]
-        return cls(np.ascontiguousarray(basis @ axes[:, -width:] @ turn, dtype=np.float32))
+        axes = axes[:, : -width - 1 : -1]
+        if turned:
+            axes = axes @ np.linalg.qr(rng.standard_normal((width, width)))[0]
+        return cls(np.ascontiguousarray(basis @ axes, dtype=np.float32))
 
     @property
     def width(self) -> int:
@@ -82,3 +80,14 @@ class Projection:
         if basis.dtype != np.float32 or basis.ndim != 2 or basis.shape[0] != dims:
             raise ValueError(f"the basis is {basis.shape} {basis.dtype}, not ({dims}, P) float32")
         return cls(basis)
+
+
+def sample_rows(vectors: AnyVectors, seed: int) -> np.ndarray:
+    """(n, D) float32: at most `SAMPLE` random rows, in their order."""
+    rng = np.random.default_rng(seed)
+    count = min(SAMPLE, vectors.rows)
+    rows = np.sort(rng.choice(vectors.rows, count, replace=False))
+    sample = np.empty((count, vectors.dims), np.float32)
+    for start, block in vectors.blocks(rows):
+        sample[start : start + len(block)] = block
+    return sample

@@ -46,6 +46,8 @@ class VectorIndex(Protocol):
     """N."""
     dims: int
     """D."""
+    alive: np.ndarray | None
+    """(N,) bool, False for rows that were deleted and are never returned; None: all are there."""
 
     def search(self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None) -> Ends:
         """The k nearest and the k furthest rows of each query.
@@ -93,15 +95,32 @@ def unit_rows(rows: np.ndarray, dims: int, what: str) -> np.ndarray:
     return unit
 
 
-def check_filter(allowed: np.ndarray | None, rows: int) -> np.ndarray | None:
-    """The filter as (N,) bool, or None where it allows every row.
+def check_k(k: int) -> int:
+    """`k` itself; ValueError below 1."""
+    if k < 1:
+        raise ValueError(f"k is at least 1, not {k}")
+    return k
+
+
+def check_filter(
+    allowed: np.ndarray | None, rows: int, alive: np.ndarray | None = None
+) -> np.ndarray | None:
+    """The rows that may be returned as (N,) bool, or None where that is every row.
+
+    Args:
+        allowed: the caller's filter, None for all.
+        rows: N.
+        alive: (N,) bool, rows that were not deleted, None for all.
 
     Raises:
-        ValueError: not a (N,) bool array.
+        ValueError: the filter is no (N,) bool array.
     """
     if allowed is None:
-        return None
-    allowed = np.asarray(allowed)
+        return alive
+    allowed = np.ascontiguousarray(allowed)
     if allowed.dtype != bool or allowed.shape != (rows,):
         raise ValueError(f"the filter is ({rows},) bool, not {allowed.shape} {allowed.dtype}")
+    if alive is not None:
+        both: np.ndarray = allowed & alive
+        return both
     return None if allowed.all() else allowed

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from index import kinds
-from index.approximate import ApproximateIndex, Effort, Efforts
+from index.approximate import ApproximateIndex
+from index.efforts import Effort, Efforts
 from index.exact import ExactIndex
 from index.protocol import Hits, VectorIndex
-from index.vectors import Vectors
+from index.sketch import SketchIndex
+from index.storage import AnyVectors
 
 QUERIES = 64
 K = 10
@@ -58,7 +60,9 @@ class Truth:
         return int(self.nearest.shape[1])
 
     @classmethod
-    def measure(cls, vectors: Vectors, k: int = K, queries: int = QUERIES, seed: int = 0) -> Truth:
+    def measure(
+        cls, vectors: AnyVectors, k: int = K, queries: int = QUERIES, seed: int = 0
+    ) -> Truth:
         """Ranks all rows for a random sample of rows by the exact scan.
 
         Args:
@@ -95,7 +99,7 @@ class Truth:
 
 
 def measure(
-    index: VectorIndex, vectors: Vectors, k: int = K, queries: int = QUERIES, seed: int = 0
+    index: VectorIndex, vectors: AnyVectors, k: int = K, queries: int = QUERIES, seed: int = 0
 ) -> Recall:
     """Recall@k of `index` against the exact scan, with a random sample of rows as queries.
 
@@ -104,7 +108,7 @@ def measure(
     return Truth.measure(vectors, k, queries, seed).recall(index)
 
 
-def tune(index: ApproximateIndex, truth: Truth) -> None:
+def tune(index: ApproximateIndex | SketchIndex, truth: Truth) -> None:
     """Sets the least effort that reaches `TARGET` at each end, or comes close to the best.
 
     Wider searches cannot mend what the projection loses, and more candidates cannot mend what
@@ -112,9 +116,11 @@ def tune(index: ApproximateIndex, truth: Truth) -> None:
     rows count as they are: the exact scan that completes them would make a poor effort look good.
     """
     widths = kinds.efforts(index.kind, index.rows)
-    index.complete = False
+    if isinstance(index, ApproximateIndex):
+        index.complete = False
     reached: dict[Effort, Recall] = {}
-    for effort in (Effort(width, factor) for width in widths for factor in kinds.FACTORS):
+    factors = kinds.factors(index.kind)
+    for effort in (Effort(width, factor) for width in widths for factor in factors):
         index.efforts = Efforts(effort, effort)
         reached[effort] = truth.recall(index)
         best = (max(r.nearest for r in reached.values()), max(r.furthest for r in reached.values()))
@@ -127,7 +133,8 @@ def tune(index: ApproximateIndex, truth: Truth) -> None:
         return next(effort for effort, share in shares.items() if share >= enough)
 
     index.efforts = Efforts(least("nearest"), least("furthest"))
-    index.complete = True
+    if isinstance(index, ApproximateIndex):
+        index.complete = True
 
 
 def _without(hits: Hits, own: np.ndarray) -> np.ndarray:

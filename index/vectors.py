@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ris.ops.scan import half_cosines
+
 BLOCK_BYTES = 2 << 20  # of float32 per block: it stays in the cache between decoding and product
 SPARSE = 0.2  # share of used columns below which gathering them beats decoding whole rows
 _SIGN_AND_VALUE = np.int32(-0x70002000)  # 0x8FFFE000
@@ -49,6 +51,7 @@ class Vectors:
 
     def __init__(self, path: Path, rows: int, dims: int) -> None:
         self.rows, self.dims = rows, dims
+        self.row_bytes = 2.0 * dims
         mapped = np.memmap(path, dtype="<f2", mode="r", shape=(rows, dims))
         self._half = mapped.view(np.ndarray)  # plain slices are cheaper than memmap's
 
@@ -92,26 +95,13 @@ class Vectors:
             np.matmul(queries, decode(block, buffer[: stop - start]).T, out=out[:, start:stop])
         return out
 
-    def exact_scores(self, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """(D,) float32 query, (n,) row numbers -> (n,) float32 inner products.
+    def cosines(self, query: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """Final scores: (D,) float32 unit query -> (n,) float32, for (n,) rows or for all.
 
         Summed in float64 and rounded once, so that a row's score depends neither on the index
         kind nor on its place in a block, and equal rows get equal scores.
         """
-        columns = np.flatnonzero(query)
-        block = self._half[rows][:, columns].astype(np.float64)
-        products = block @ query[columns].astype(np.float64)
-        return cosines(products)
-
-    def all_scores(self, query: np.ndarray) -> np.ndarray:
-        """(D,) float32 query -> (N,) float32 inner products with all rows."""
-        return cosines(self.products(query[None], 0, self.rows)[0])
-
-
-def cosines(products: np.ndarray) -> np.ndarray:
-    """Inner products as float32 cosines: rounding to float16 leaves lengths up to 1e-4 off 1."""
-    scores: np.ndarray = np.clip(products, -1, 1).astype(np.float32)
-    return scores
+        return half_cosines(self._half, query, rows)
 
 
 def used_columns(queries: np.ndarray) -> np.ndarray | None:

@@ -6,6 +6,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -69,6 +70,33 @@ class Square:
     height: int
 
 
+class _NoWarnings:
+    """No warnings while any thread is within: Python's own way would leave them off, or on, where
+    threads enter and leave crosswise."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._caught = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._caught.__exit__(None, None, None)
+
+
+_NO_WARNINGS = _NoWarnings()
+
+
 def stat_photo(path: Path) -> tuple[int, int]:
     """Size in bytes and time of change in ns.
 
@@ -115,8 +143,8 @@ def decode(path: Path, least: int | None = None) -> Photo:
             damaged, too large or too small.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's notes on odd but readable files
+        # Pillow has notes on odd but readable files
+        with _NO_WARNINGS:
             with Image.open(path, formats=FORMATS) as image:
                 width, height = image.size
                 _check_size(width, height)

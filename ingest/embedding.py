@@ -8,17 +8,13 @@ from typing import Literal
 import numpy as np
 import torch
 
-from data.manifest import StoreSettings
+from data.manifest import MAX_RESOLUTION, StoreSettings
 from ris.catalogue import FeatureCatalogue
 from ris.contribution import contribution_scores
 from ris.errors import InputError
 from ris.generators.protocol import Generator
 from ris.ops.calls import Impl
 from ris.ops.native import problem
-
-MAX_RESOLUTION = 64
-"""Widest activation in the scores: wider ones find no more (docs/results.md) and cost as much
-again for every doubling."""
 
 Engine = Literal["auto", "native", "torch"]
 """What computes the scores: kernels compiled for this processor, or torch alone. Both give the

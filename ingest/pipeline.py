@@ -1,37 +1,49 @@
-"""The ingest loop: photos -> latents -> sigma and contribution scores -> rows in the store."""
+"""The ingest loop: photos -> latents -> sigma and contribution scores -> rows in the store.
+
+Three things go on at once. The main thread looks at one photo after the other (is it known? is it
+a copy, or moved?) and queues what has to be read; as many threads as there are cores read one
+photo each, from the file to its rows (`ingest.reading`); the main thread takes the rows from the
+queue in the order of the photos and commits them, while the others read on. What is looked at,
+read and committed, and in which order, depends on the photos alone, not on who is faster.
+"""
 
 from __future__ import annotations
 
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sized
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING
 
 from data.failures import Failure, read_failures, update_failures
 from data.known import ALL
 from data.latents import Latents
-from data.shards import GIVEN, FaceRow, photo_of
+from data.shards import FaceRow, photo_of
 from data.statistics import style_statistics
 from data.store import MANY_SMALL, Store
-from ingest.alignment.cut import Aligner, Cut, fits
-from ingest.alignment.finder import Face
-from ingest.decode import Photo, PhotoFile, decode, hash_photo, stat_photo
-from ingest.embedding import Embedder, to_batch
+from ingest.alignment.cut import Aligner
+from ingest.decode import PhotoFile, hash_photo, stat_photo
+from ingest.embedding import Embedder
 from ingest.given import CodeTable
+from ingest.reading import CutPhoto, PhotoReader, Task
+from ingest.threads import single_threads, worker_count
 from ris.errors import ImageError
 
 if TYPE_CHECKING:
     from ingest.inversion import Inverter
 
-GIVEN_BATCH = 16
-"""Faces a commit when latents are given (about two seconds of work)."""
+COMMIT_BYTES = 4 << 20
+"""Vectors a commit: about 24 faces of the default generator."""
+COMMIT_SECONDS = 60.0
+"""Rows do not wait longer for a commit, where faces take their time."""
+AHEAD = 32
+"""Photos that are looked at before the first of them is through. Not a matter of cores: it decides
+what is known when a photo is looked at, and so how rows are parted into commits."""
+DEVICE_FACES = 64
+"""Faces a commit where a device wants many at once."""
 MANY_PHOTOS = 256
 """Photos a commit when none brings a new face: their stored rows wait in memory."""
 
@@ -62,30 +74,28 @@ class IngestReport:
         return Counter(f"{f.stage}: {f.reason}" for f in self.failures)
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """A photo to be ingested.
+@dataclass
+class _Entry:
+    """A photo in the queue.
 
     Attributes:
-        file: its file.
-        path: as it is stored.
-        width, height: of the upright photo.
-        code: its latent, if given.
-        cuts: its faces, by number; those of a given latent are not inverted.
-        kept: faces of this photo that the store has already.
+        task: what is read.
+        place: its path as it is stored, if it were new.
+        rows: what becomes of it; None for a copy of a photo before it in the queue.
+        original: that photo.
+        error: why it gave no face, once that is known.
     """
 
-    file: PhotoFile
-    path: str
-    width: int
-    height: int
-    code: np.ndarray | None
-    cuts: dict[int, Cut]
-    kept: list[FaceRow]
+    task: Task
+    place: str
+    rows: Future[list[FaceRow] | CutPhoto] | None = None
+    original: _Entry | None = None
+    error: ImageError | None = None
 
-    def face_id(self, number: int) -> str:
-        """Id of the face of that number."""
-        return f"{self.file.face_id}-{number}" if number else self.file.face_id
+    @property
+    def photo(self) -> str:
+        """The photo's id."""
+        return self.task.file.face_id
 
 
 def ingest(
@@ -97,11 +107,12 @@ def ingest(
     total: int,
     latents: Latents | None = None,
     aligner: Aligner | None = None,
+    workers: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> IngestReport:
     """Adds photos to the store; photos already there are skipped, bad ones counted.
 
-    Every batch is committed on its own, a photo whole or not at all: a run that is killed keeps
+    Rows are committed by the megabyte, a photo whole or not at all: a run that is killed keeps
     what it had committed, and the next run goes on from there. A photo whose bytes are already
     in the store, under any name, is skipped; one that changed under the same name replaces its
     old rows. Where all faces are asked for and only the largest of a photo was taken before,
@@ -116,6 +127,8 @@ def ingest(
         latents: codes that save the inversion. The photo of a given latent is taken as it is.
         aligner: how faces are found and cut out; by default the largest of each photo, or the
             photo as it is where that is a face crop.
+        workers: photos that are read at the same time; by default one a core. The rows do not
+            depend on it.
         progress: called with the number of photos dealt with.
 
     Raises:
@@ -125,12 +138,18 @@ def ingest(
     """
     begin = time.monotonic()
     table = CodeTable(latents, total)
-    run = _Run(store, embedder, make_inverter, table, aligner or Aligner())
-    for number, path in enumerate(photos):
-        run.take(number, path)
-        if progress:
-            progress(number + 1 - len(run.pending))
-    run.flush()
+    reader = PhotoReader(embedder, _checked(store, make_inverter), aligner or Aligner())
+    with single_threads(workers or worker_count()) as pool:
+        run = _Run(store, reader, table, pool)
+        try:
+            for number, path in enumerate(photos):
+                run.take(number, path)
+                if progress:
+                    progress(run.done)
+            run.finish()
+        except BaseException:
+            reader.stop()
+            raise
     if progress:
         progress(total)
     gone = [path for path in run.failed_before if not store.resolve(path).exists()]
@@ -139,6 +158,15 @@ def ingest(
     style_statistics(store)
     run.report.seconds = time.monotonic() - begin
     return run.report
+
+
+def _checked(store: Store, make_inverter: Callable[[], Inverter]) -> Callable[[], Inverter]:
+    def make() -> Inverter:
+        inverter = make_inverter()
+        store.check_inverter(inverter.fingerprint)
+        return inverter
+
+    return make
 
 
 def _check_name(path: Path) -> None:
@@ -153,104 +181,80 @@ def _printable(path: str) -> str:
 
 
 class _Run:
-    """State of one ingest."""
+    """State of one ingest; everything here is the main thread's."""
 
     def __init__(
-        self,
-        store: Store,
-        embedder: Embedder,
-        make_inverter: Callable[[], Inverter],
-        codes: CodeTable,
-        aligner: Aligner,
+        self, store: Store, reader: PhotoReader, codes: CodeTable, pool: ThreadPoolExecutor
     ) -> None:
         self.store = store
-        self.embedder = embedder
+        self.reader = reader
         self.codes = codes
-        self.aligner = aligner
         self.report = IngestReport()
-        self.pending: dict[str, _Candidate] = {}
+        self.done = 0
+        """Photos that are through."""
         self.cured: list[str] = []
         self.now_at: dict[str, str] = {}
         """Id of the photo at each path whose file changed; "" if it shows no face."""
         self.moved: dict[str, list[FaceRow]] = {}
         """Rows of photos that are at another path now, by the photo's id."""
         self.failed_before = {f.path for f in read_failures(store)}
-        self._make_inverter = make_inverter
+        self._pool = pool
+        self._queue: deque[_Entry] = deque()
+        self._under_way: dict[str, _Entry] = {}
+        """Photos in the queue or read and not yet committed, by id."""
+        self._rows: list[FaceRow] = []
+        self._cut: list[tuple[_Entry, CutPhoto]] = []
+        """On a device: photos that wait for their rows."""
         self._known = store.known()
-        self._full = GIVEN_BATCH
-
-    @cached_property
-    def inverter(self) -> Inverter:
-        inverter = self._make_inverter()
-        self.store.check_inverter(inverter.fingerprint)
-        return inverter
+        self._committed = time.monotonic()
 
     def take(self, number: int, path: Path) -> None:
-        """Looks at one photo; flushes when enough are waiting."""
-        candidate = self._look(number, path)
-        if candidate is not None:
-            self.pending[candidate.file.face_id] = candidate
-            if candidate.code is None:
-                self._full = self.inverter.batch
-        cuts = sum(len(c.cuts) for c in self.pending.values())
-        if cuts >= self._full or max(map(len, self._waiting)) >= MANY_PHOTOS:
-            self.flush()
-
-    @property
-    def _waiting(self) -> tuple[Sized, ...]:
-        """What grows until it is flushed."""
-        return self.pending, self.moved, self.now_at
-
-    def _look(self, number: int, path: Path) -> _Candidate | None:
-        """The photo ready for embedding; None, and counted, if it failed or is there already."""
+        """Looks at one photo; when the queue is full, takes in what the first one gave."""
         try:
             _check_name(path)
-            candidate = self._examine(number, path)
+            entry = self._examine(number, path)
         except ImageError as e:
-            relative = self.store.relative(path)
-            if e.stage != "read":
-                self.now_at.setdefault(relative, "")
-            self._fail(_printable(relative), e)
-            return None
-        if candidate is None or candidate.file.face_id in self.pending:
-            self.report.skipped += 1
-            return None
-        return candidate
+            self._fail(self.store.relative(path), e)
+            entry = None
+        else:
+            if entry is None:
+                self._skip()
+        if entry is not None:
+            self._queue.append(entry)
+            if len(self._queue) >= AHEAD:
+                self._collect()
+        if max(len(self.moved), len(self.now_at)) >= MANY_PHOTOS:
+            self.commit()
 
-    def _examine(self, number: int, path: Path) -> _Candidate | None:
-        """The photo ready for embedding; None if the store has it already."""
-        relative, selection = self.store.relative(path), self.aligner.faces
+    def finish(self) -> None:
+        """Takes in and commits everything."""
+        while self._queue:
+            self._collect()
+        self.commit()
+
+    def _examine(self, number: int, path: Path) -> _Entry | None:
+        """The photo, to be read by another thread; None if the store has it already."""
+        relative, selection = self.store.relative(path), self.reader.aligner.faces
         if self._known.has_file(relative, *stat_photo(path), selection):
             return None
         file = hash_photo(path)
+        original = self._under_way.get(file.face_id)
+        if original is not None:
+            return _Entry(original.task, relative, original=original)
         kept: list[FaceRow] = []
+        place = relative
         if self._known.has_photo(file.face_id):
             kept = self._follow(file, relative)
         if kept:
             if selection != ALL or all(row.selection == ALL for row in kept):
                 return None
             first = kept[0]  # the rows stay those of the file that they name
-            relative = first.path
+            place = first.path
             file = replace(file, size=first.file_size, mtime_ns=first.file_mtime_ns)
-        code = self.codes.find(number, file)
-        photo = decode(path)
-        if code is not None:
-            faces = self.aligner.finder.find(photo.picture, largest=True)
-            main = self.aligner.as_it_is(photo, faces[0] if faces else None)
-            cuts = {} if kept else {0: main}
-        else:
-            cuts = self._cuts(photo, kept)
-        return _Candidate(file, relative, photo.width, photo.height, code, cuts, kept)
-
-    def _cuts(self, photo: Photo, kept: list[FaceRow]) -> dict[int, Cut]:
-        """Faces of a photo by number, without those that the store has."""
-        try:
-            cuts = self.aligner.cuts(photo)
-        except ImageError:
-            if not kept:
-                raise
-            cuts = []
-        return _others(cuts, kept)
+        task = Task(file, place, self.codes.find(number, file), kept)
+        entry = _Entry(task, relative, self._pool.submit(self.reader.read, task))
+        self._under_way[entry.photo] = entry
+        return entry
 
     def _follow(self, file: PhotoFile, relative: str) -> list[FaceRow]:
         """Rows of a photo whose bytes are in the store, under this or another name.
@@ -276,6 +280,64 @@ class _Run:
         self.now_at[relative] = first.photo
         return rows
 
+    def _collect(self) -> None:
+        """Takes in what the first photo of the queue gave; commits when that is enough."""
+        entry = self._queue.popleft()
+        if entry.rows is None:
+            self._take_copy(entry)
+            return
+        try:
+            found = entry.rows.result()
+        except ImageError as e:
+            self._give_up(entry, e)
+            return
+        finally:
+            entry.rows = None
+        if isinstance(found, CutPhoto):
+            self._cut.append((entry, found))
+        else:
+            self._take_rows(entry, found)
+        if self._is_full():
+            self.commit()
+
+    def _is_full(self) -> bool:
+        if self._cut:
+            return sum(len(p.cuts) for _, p in self._cut) >= DEVICE_FACES
+        if time.monotonic() - self._committed > COMMIT_SECONDS:
+            return True
+        return sum(r.w.nbytes + r.sigma.nbytes + r.scores.nbytes for r in self._rows) > COMMIT_BYTES
+
+    def _take_rows(self, entry: _Entry, rows: list[FaceRow]) -> None:
+        self._rows += rows
+        if len(rows) == len(entry.task.kept):
+            self._skip()
+        else:
+            self.done += 1
+
+    def _take_copy(self, entry: _Entry) -> None:
+        """What becomes of a copy, now that it is known what became of the original."""
+        assert entry.original is not None
+        if entry.original.error is not None:
+            self._fail(entry.place, entry.original.error)
+            return
+        self.now_at[entry.place] = entry.photo
+        self._skip()
+
+    def _give_up(self, entry: _Entry, error: ImageError) -> None:
+        entry.error = error
+        del self._under_way[entry.photo]
+        self._fail(entry.place, error, entry.task.kept)
+
+    def _fail(self, place: str, error: ImageError, kept: Sequence[FaceRow] = ()) -> None:
+        if error.stage != "read" and not kept:
+            self.now_at.setdefault(place, "")
+        self.report.failures.append(Failure(_printable(place), error.stage, error.reason))
+        self.done += 1
+
+    def _skip(self) -> None:
+        self.report.skipped += 1
+        self.done += 1
+
     def _drop_replaced(self) -> None:
         """Removes faces whose photo was overwritten by one that was in the store already, or
         by one without a face."""
@@ -289,98 +351,27 @@ class _Run:
         if replaced:
             self.store.remove(replaced)
 
-    def flush(self) -> None:
-        """Embeds and commits what is waiting."""
+    def commit(self) -> None:
+        """Commits what was taken in."""
         if self.moved:
             self.store.relocate([row for rows in self.moved.values() for row in rows])
             self.moved.clear()
-        batch = list(self.pending.values())
-        self.pending.clear()
-        self._full = GIVEN_BATCH
-        codes = self._latents(batch)
-        rows = []
-        for candidate in batch:
-            try:
-                rows += self._rows(candidate, codes)
-            except ImageError as e:
-                if not candidate.kept:
-                    self.now_at.setdefault(candidate.path, "")
-                self._fail(candidate.path, e)
-                continue
-            self.report.skipped += not candidate.cuts
-        if rows:
-            self.report.ingested += self.store.append(rows)
-            self.cured += {row.path for row in rows} & self.failed_before
+        waiting, self._cut = self._cut, []
+        for (entry, _), rows in zip(
+            waiting, self.reader.rows([photo for _, photo in waiting]), strict=True
+        ):
+            if isinstance(rows, ImageError):
+                self._give_up(entry, rows)
+            else:
+                self._take_rows(entry, rows)
+        if self._rows:
+            self.report.ingested += self.store.append(self._rows)
+            self.cured += {row.path for row in self._rows} & self.failed_before
+            for row in self._rows:
+                self._under_way.pop(row.photo, None)
+            self._rows.clear()
         self._drop_replaced()
         if len(self.store.manifest().shards) >= MANY_SMALL:
             self.store.compact(least=MANY_SMALL)
         self._known = self.store.known()
-
-    def _latents(self, batch: list[_Candidate]) -> dict[str, tuple[torch.Tensor, float | None]]:
-        """Codes of a batch by face id, given or by inversion, with the reconstruction error."""
-        found: dict[str, tuple[torch.Tensor, float | None]] = {
-            c.face_id(0): (torch.from_numpy(c.code), None) for c in batch if c.code is not None
-        }
-        cuts = [(c.face_id(n), cut) for c in batch if c.code is None for n, cut in c.cuts.items()]
-        while cuts:
-            now, cuts = cuts[: self.inverter.batch], cuts[self.inverter.batch :]
-            inversion = self.inverter.invert(to_batch([cut.pixels for _, cut in now]))
-            ids = (face for face, _ in now)
-            found |= zip(ids, zip(inversion.w, inversion.errors(), strict=True), strict=True)
-        return found
-
-    def _rows(
-        self, candidate: _Candidate, codes: dict[str, tuple[torch.Tensor, float | None]]
-    ) -> list[FaceRow]:
-        """All rows of a photo."""
-        rows = [replace(row, selection=self.aligner.faces) for row in candidate.kept]
-        for number, cut in candidate.cuts.items():
-            rows.append(self._row(candidate, number, cut, *codes[candidate.face_id(number)]))
-        return rows
-
-    def _row(
-        self,
-        candidate: _Candidate,
-        number: int,
-        cut: Cut,
-        w: torch.Tensor,
-        error: float | None,
-    ) -> FaceRow:
-        embedded = self.embedder.embed(w)
-        if not (torch.isfinite(embedded.sigma).all() and torch.isfinite(embedded.scores).all()):
-            raise ImageError("invert", "the latent gives values that are not finite")
-        return FaceRow(
-            id=candidate.face_id(number),
-            path=candidate.path,
-            width=candidate.width,
-            height=candidate.height,
-            file_size=candidate.file.size,
-            file_mtime_ns=candidate.file.mtime_ns,
-            inverter=GIVEN if candidate.code is not None else self.inverter.fingerprint,
-            inversion_error=error,
-            w=embedded.w.numpy(),
-            sigma=embedded.sigma.numpy(),
-            scores=embedded.scores.numpy().astype(np.float16),
-            face=number,
-            selection=self.aligner.faces,
-            aligned=cut.aligned,
-            quad=cut.quad,
-            **({} if cut.face is None else _found(cut.face)),
-        )
-
-    def _fail(self, path: str, error: ImageError) -> None:
-        self.report.failures.append(Failure(path, error.stage, error.reason))
-
-
-def _found(face: Face) -> dict[str, Any]:
-    """What a row says about a face that was found."""
-    return {name: getattr(face, name) for name in ("box", "yaw", "pitch", "roll", "blendshapes")}
-
-
-def _others(cuts: list[Cut], kept: list[FaceRow]) -> dict[int, Cut]:
-    """Those cuts that no row shows yet, under numbers that are free."""
-    taken = {row.face for row in kept}
-    quads = [row.quad for row in kept if row.quad is not None]
-    fresh = [cut for cut in cuts if not any(fits(cut, quad) for quad in quads)]
-    numbers = (n for n in range(len(taken) + len(fresh)) if n not in taken)
-    return dict(zip(numbers, fresh, strict=False))
+        self._committed = time.monotonic()

@@ -16,13 +16,13 @@ from data.assets import (
     load_generator,
 )
 from data.manifest import FILE as MANIFEST
+from data.manifest import MAX_RESOLUTION
 from data.store import Store
-from ingest.embedding import MAX_RESOLUTION, Embedder
 from ris.errors import MismatchError, ModelFileError
 
 if TYPE_CHECKING:
     from ingest.alignment.cut import Aligned, Aligner, Faces
-    from ingest.embedding import Engine
+    from ingest.embedding import Embedder, Engine
     from ingest.inversion import Inverter
     from ingest.inverters import InverterKind
     from ris.catalogue import FeatureCatalogue
@@ -159,6 +159,8 @@ class Session:
 
     def embedder(self) -> Embedder:
         """Codes to sigma and scores."""
+        from ingest.embedding import Embedder
+
         return Embedder(
             self.generator,
             self.catalogue,

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Lock
 from typing import TypeVar
 
 import torch
 
 T = TypeVar("T")
+
+MOST_WORKERS = 16
+"""Each holds one face's activations, and Python itself runs on one core."""
 
 
 class StepCounter:
@@ -44,15 +49,48 @@ class StepCounter:
         self._stopped = True
 
 
-def on_single_threads(work: Callable[[int], T], n: int, counter: StepCounter) -> list[T]:
-    """[work(0), ..., work(n - 1)], each on a thread of its own that torch does not divide."""
-    threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(min(n, threads), initializer=torch.set_num_threads, initargs=(1,))
+def worker_count() -> int:
+    """How many single threads keep the machine busy: the cores that this process may use, or
+    fewer where torch was told so (``OMP_NUM_THREADS``); at most `MOST_WORKERS`."""
     try:
-        return list(pool.map(work, range(n)))
-    except BaseException:  # an interrupt should not wait for descents to end
-        counter.stop()
-        raise
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, torch.get_num_threads(), MOST_WORKERS))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keeps torch from dividing what the calling thread does, as in ingest: sums over many numbers
+    depend in their last bits on how they are divided."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def single_threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool of threads that torch does not divide; jobs that wait when it is left are dropped."""
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)  # torch remembers the last setting of any thread
+
+
+def on_single_threads(work: Callable[[int], T], n: int, counter: StepCounter) -> list[T]:
+    """[work(0), ..., work(n - 1)], each on a thread of its own that torch does not divide."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        return [work(i) for i in range(n)]
+    with single_threads(min(n, threads)) as pool:
+        try:
+            return list(pool.map(work, range(n)))
+        except BaseException:  # an interrupt should not wait for descents to end
+            counter.stop()
+            raise

@@ -12,8 +12,6 @@ import numpy as np
 
 from data.shards import FaceRow
 from data.store import Store
-from ingest.decode import decode, hash_photo
-from ingest.session import Session
 from ris.errors import ImageError, InputError, QueryError
 
 if TYPE_CHECKING:
@@ -78,6 +76,23 @@ def query_face(store: Store, argument: str, reader: FaceReader | None = None) ->
         InputError: the photo gives no face.
         MismatchError: the reader's generator, catalogue or inverter is not the store's.
     """
+    face = stored_face(store, argument)
+    if face is not None:
+        return face
+    if reader is None:
+        from ingest.session import Session
+
+        reader = Session.of_store(store)
+    return new_face(store, argument, reader)
+
+
+def stored_face(store: Store, argument: str) -> QueryFace | None:
+    """The face of an id, or of a photo whose bytes are in the store; None for another photo.
+
+    Raises:
+        QueryError: neither a file nor an id.
+        InputError: the photo cannot be read.
+    """
     if not argument.strip():
         raise InputError("a query takes one photo or a face id")
     path = Path(argument).expanduser()
@@ -87,14 +102,24 @@ def query_face(store: Store, argument: str, reader: FaceReader | None = None) ->
         if path.suffix or len(path.parts) > 1:
             raise QueryError(f"no photo {argument}")
         return _stored(store, store.face(argument))
+    from ingest.decode import hash_photo
+
     try:
         file = hash_photo(path)
     except ImageError as e:
         raise InputError(f"{argument}: {e.reason}") from e
-    if store.has(file.face_id):
-        return _stored(store, store.face(file.face_id))
-    reader = reader or Session.of_store(store)
+    return _stored(store, store.face(file.face_id)) if store.has(file.face_id) else None
+
+
+def new_face(store: Store, argument: str, reader: FaceReader) -> QueryFace:
+    """The face of a photo that is not in the store, to be compared with those that are.
+
+    Raises:
+        InputError: the photo gives no face.
+        MismatchError: the reader's generator, catalogue or inverter is not the store's.
+    """
     store.settings.check(reader.embedder().settings(), store.folder)
+    path = Path(argument).expanduser()
     return read_face(path, reader, lambda inverter: store.check_inverter(inverter.fingerprint))
 
 
@@ -111,22 +136,26 @@ def read_face(
     Raises:
         InputError: the photo gives no face.
     """
+    from ingest.decode import decode
+
     try:
         cut = reader.aligner().cuts(decode(path))[0]
     except ImageError as e:
         raise InputError(f"{path}: {e.reason}") from e
     from ingest.embedding import to_batch
+    from ingest.threads import one_thread
 
     inverter = reader.inverter()
     if check:
         check(inverter)
     inversion = inverter.invert(to_batch([cut.pixels]))
-    face = reader.embedder().embed(inversion.w[0])
+    with one_thread():
+        face = reader.embedder().embed(inversion.w[0])
     return QueryFace(
         id=None,
         path=path.absolute(),
         sigma=face.sigma.numpy(),
-        # rounded as rows of the store are, so that a photo's answer does not depend on
+        # made and rounded as rows of the store are, so that a photo's answer does not depend on
         # whether it has been ingested
         scores=face.scores.numpy().astype(np.float16).astype(np.float32),
         w=face.w.numpy(),

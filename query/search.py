@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from data.store import Store
-from data.views import select_ids
 from index.feature import FeatureIndex
 from index.protocol import Ends, Hits
-from query.faces import FaceReader, QueryFace, query_face
-from ris.errors import InputError, MismatchError, QueryError
+from query.faces import FaceReader, QueryFace, new_face, stored_face
+from ris.errors import InputError, MismatchError, QueryError, RisError
 
 
 @dataclass(frozen=True)
@@ -111,40 +111,139 @@ def search(
         MismatchError: an index is older than the store.
         QueryError: the query does not show a feature, or the condition is wrong.
     """
-    if k < 1:
-        raise InputError(f"--k is at least 1, not {k}")
-    indices = {name: FeatureIndex.open(store, name) for name in features}
-    face = query
-    if isinstance(face, str):  # after the indices: a missing one should not cost an inversion
-        face = query_face(store, face, reader)
-    vectors = {name: index.query_vector(face.sigma, face.scores) for name, index in indices.items()}
-    for name, vector in vectors.items():
-        if not vector.any():
+    return Searcher(store, reader).search(query, features, k=k, where=where)
+
+
+class Searcher:
+    """Searches of one store that share all they load: indices, networks, generator.
+
+    Made once and kept, it answers a photo in a fraction of the time that loading takes. Every
+    search looks whether the store or an index has changed and opens anew what did, so it can be
+    kept for as long as a program runs. Serves one thread.
+
+    Args:
+        store: with an up-to-date index of every feature that is asked for.
+        reader: reads photos that are not in the store; by default as the store's were read.
+    """
+
+    def __init__(self, store: Store, reader: FaceReader | None = None) -> None:
+        self.store = store
+        self._reader = reader
+        self._indices: dict[str, FeatureIndex] = {}
+
+    @property
+    def reader(self) -> FaceReader:
+        """What reads photos; its models are loaded when they are needed."""
+        if self._reader is None:
+            from ingest.session import Session
+
+            self._reader = Session.of_store(self.store)
+        return self._reader
+
+    def search(
+        self,
+        query: str | QueryFace,
+        features: Mapping[str, float],
+        *,
+        k: int = 5,
+        where: str | None = None,
+    ) -> SearchResult:
+        """The k nearest and the k furthest faces; arguments and errors as `search`'s."""
+        (found,) = self.search_all([query], features, k=k, where=where)
+        if isinstance(found, RisError):
+            raise found
+        return found
+
+    def search_all(
+        self,
+        queries: Sequence[str | QueryFace],
+        features: Mapping[str, float],
+        *,
+        k: int = 5,
+        where: str | None = None,
+    ) -> list[SearchResult | RisError]:
+        """Several queries at once, with one scan of an index for all of them.
+
+        A query that fails, such as a photo without a face, leaves the others alone.
+
+        Returns:
+            for each query its result, or the error that it alone met.
+
+        Raises:
+            RisError: as `search`, where it is not the fault of one query.
+        """
+        if k < 1:
+            raise InputError(f"--k is at least 1, not {k}")
+        # before the queries: a missing index should not cost an inversion
+        indices = {name: self._index(name) for name in features}
+        first = next(iter(indices.values()))
+        chosen = allowed = None
+        if where is not None:
+            from data.views import select_ids
+
+            chosen = select_ids(self.store, where)
+            allowed = first.rows_of(chosen)
+        found: list[SearchResult | RisError | None] = [None] * len(queries)
+        ready: dict[int, _Query] = {}
+        for number, query in enumerate(queries):
+            try:
+                face = self._face(query)
+                if chosen is not None and not chosen - {face.id}:
+                    raise QueryError(f"no face satisfies --where {where!r}")
+                ready[number] = _Query(face, _vectors(indices, face))
+            except RisError as e:
+                found[number] = e
+        if len(indices) == 1 and features[next(iter(indices))] > 0:
+            ends = _one(first, list(ready.values()), k, allowed)
+        else:
+            ends = _several(indices, list(ready.values()), features, k, allowed)
+        ranked = _matches(self.store, first, ends)
+        for number, (nearest, furthest) in zip(ready, ranked, strict=True):
+            found[number] = SearchResult(dict(features), k, ready[number].face, nearest, furthest)
+        return [result for result in found if result is not None]
+
+    def _index(self, feature: str) -> FeatureIndex:
+        index = self._indices.get(feature)
+        if index is None or not index.is_current(self.store):
+            index = self._indices[feature] = FeatureIndex.open(self.store, feature)
+        return index
+
+    def _face(self, query: str | QueryFace) -> QueryFace:
+        if isinstance(query, QueryFace):
+            return query
+        return stored_face(self.store, query) or new_face(self.store, query, self.reader)
+
+
+class _Query(NamedTuple):
+    """A face and its vector under each feature."""
+
+    face: QueryFace
+    vectors: dict[str, np.ndarray]
+
+
+def _vectors(indices: Mapping[str, FeatureIndex], face: QueryFace) -> dict[str, np.ndarray]:
+    found = {}
+    for name, index in indices.items():
+        found[name] = index.query_vector(face.sigma, face.scores)
+        if not found[name].any():
             raise QueryError(f"{face.path} shows no {name!r}, so there is nothing to compare")
-    first_name, first = next(iter(indices.items()))
-    allowed = None
-    if where is not None:
-        chosen = select_ids(store, where)
-        if not chosen - {face.id}:
-            raise QueryError(f"no face satisfies --where {where!r}")
-        allowed = first.rows_of(chosen)
-    if len(indices) == 1 and features[first_name] > 0:
-        ends = _one(first, next(iter(vectors.values())), face.id, k, allowed)
-    else:
-        ends = _several(indices, vectors, features, face.id, k, allowed)
-    nearest, furthest = (_matches(store, first, hits) for hits in ends)
-    return SearchResult(dict(features), k, face, nearest, furthest)
+    return found
 
 
 def _one(
-    index: FeatureIndex, vector: np.ndarray, own: str | None, k: int, allowed: np.ndarray | None
-) -> Ends:
-    """Search in one index, without the query's own row."""
-    wanted = min(k + (own is not None), index.vectors.rows)
-    ends = index.vectors.search(vector[None], wanted, allowed=allowed)
-    row = -1 if own is None else index.row_of(own)
-    near, far = (_drop(hits, row, k) for hits in ends)
-    return Ends(near, far)
+    index: FeatureIndex, queries: Sequence[_Query], k: int, allowed: np.ndarray | None
+) -> list[Ends]:
+    """Search in one index, each query without its own row."""
+    if not queries:
+        return []
+    stacked = np.stack([next(iter(query.vectors.values())) for query in queries])
+    both = index.vectors.search(stacked, min(k + 1, index.vectors.rows), allowed=allowed)
+    found = []
+    for i, query in enumerate(queries):
+        row = -1 if query.face.id is None else index.row_of(query.face.id)
+        near, far = (_drop(Hits(h.rows[i : i + 1], h.scores[i : i + 1]), row, k) for h in both)
+        found.append(Ends(near, far))
+    return found
 
 
 def _drop(hits: Hits, own: int, k: int) -> Hits:
@@ -154,38 +253,50 @@ def _drop(hits: Hits, own: int, k: int) -> Hits:
 
 def _several(
     indices: Mapping[str, FeatureIndex],
-    vectors: Mapping[str, np.ndarray],
+    queries: Sequence[_Query],
     weights: Mapping[str, float],
-    own: str | None,
     k: int,
     allowed: np.ndarray | None,
-) -> Ends:
+) -> list[Ends]:
     """Weighted mean of exact cosines, over the rows that every index has."""
     first = next(iter(indices.values()))
-    total = np.zeros(len(first.ids), np.float32)
+    rows_of = {name: first.rows_in(index) for name, index in indices.items()}
     common = np.ones(len(first.ids), bool) if allowed is None else allowed.copy()
+    for rows in rows_of.values():
+        common &= rows >= 0
     largest = max(abs(w) for w in weights.values())  # first, so that the sum cannot overflow
     norm = sum(abs(w / largest) for w in weights.values())
-    for name, index in indices.items():
-        rows = first.rows_in(index)
-        common &= rows >= 0
-        scores = index.vectors.all_scores(vectors[name])
-        total += np.float32(weights[name] / largest / norm) * scores[rows]
-    if own is not None and (row := first.row_of(own)) >= 0:
-        common[row] = False
-    candidates = np.flatnonzero(common)
-    order = candidates[np.lexsort((candidates, -total[candidates]))]
-    far = candidates[np.lexsort((candidates, total[candidates]))]
-    near_hits, far_hits = (Hits(rows[None, :k], total[rows[:k]][None]) for rows in (order, far))
-    return Ends(near_hits, far_hits)
+    found = []
+    for query in queries:
+        total = np.zeros(len(first.ids), np.float32)
+        for name, index in indices.items():
+            scores = index.vectors.all_scores(query.vectors[name])
+            total += np.float32(weights[name] / largest / norm) * scores[rows_of[name]]
+        candidates = np.flatnonzero(common)
+        if query.face.id is not None:
+            candidates = candidates[candidates != first.row_of(query.face.id)]
+        near = candidates[np.lexsort((candidates, -total[candidates]))][:k]
+        far = candidates[np.lexsort((candidates, total[candidates]))][:k]
+        found.append(Ends(*(Hits(rows[None], total[rows][None]) for rows in (near, far))))
+    return found
 
 
-def _matches(store: Store, index: FeatureIndex, hits: Hits) -> list[Match]:
-    ids = [index.ids[row].decode() for row in hits.rows[0]]
-    places = store.places(ids)
-    if any(face not in places for face in ids):
+def _matches(
+    store: Store, index: FeatureIndex, found: Sequence[Ends]
+) -> list[tuple[list[Match], list[Match]]]:
+    """The faces behind both ends of each query, looked up together."""
+    rows = {int(row) for ends in found for hits in ends for row in hits.rows[0]}
+    ids = {row: index.ids[row].decode() for row in sorted(rows)}
+    places = store.places(list(ids.values()))
+    if any(face not in places for face in ids.values()):
         raise MismatchError("the store changed while it was searched: run the command again")
-    return [
-        Match(rank, face, store.resolve(places[face][0]), float(score), places[face][1])
-        for rank, (face, score) in enumerate(zip(ids, hits.scores[0], strict=True), 1)
-    ]
+
+    def matches(hits: Hits) -> list[Match]:
+        result = []
+        for rank, (row, score) in enumerate(zip(hits.rows[0], hits.scores[0], strict=True), 1):
+            face = ids[int(row)]
+            path, quad = places[face]
+            result.append(Match(rank, face, store.resolve(path), float(score), quad))
+        return result
+
+    return [(matches(ends.nearest), matches(ends.furthest)) for ends in found]

@@ -41,16 +41,31 @@ class EncoderConfig:
     rank: int = 48
 
 
+class _Blank(torch.nn.Linear):
+    """Without the random start, which takes longer than reading the weights that replace it."""
+
+    def reset_parameters(self) -> None:
+        """Leaves the weights as the memory was."""
+
+
 class EncoderNet(torch.nn.Module):
     """Pictures to whitened codes.
 
     Args:
         trunk: an image network whose `features` the encoder reads.
         config: sizes.
+        blank: leave large layers without weights; they are loaded next.
     """
 
-    def __init__(self, trunk: EfficientNetLiteTrunk, config: EncoderConfig | None = None) -> None:
+    def __init__(
+        self,
+        trunk: EfficientNetLiteTrunk,
+        config: EncoderConfig | None = None,
+        *,
+        blank: bool = False,
+    ) -> None:
         super().__init__()
+        linear = _Blank if blank else torch.nn.Linear
         cfg = self.config = config or EncoderConfig()
         self.trunk = trunk
         with torch.no_grad():
@@ -64,16 +79,16 @@ class EncoderNet(torch.nn.Module):
             self.narrow.append(torch.nn.Conv2d(channels, width, kernel, stride, kernel // 2))
             flat += width * (side // stride) ** 2
         self.norm_in = torch.nn.LayerNorm(flat)
-        self.lift = torch.nn.Linear(flat, cfg.hidden)
+        self.lift = linear(flat, cfg.hidden)
         self.mix = torch.nn.Sequential(
             torch.nn.LayerNorm(cfg.hidden),
-            torch.nn.Linear(cfg.hidden, cfg.hidden),
+            linear(cfg.hidden, cfg.hidden),
             torch.nn.GELU(),
-            torch.nn.Linear(cfg.hidden, cfg.hidden),
+            linear(cfg.hidden, cfg.hidden),
         )
         self.norm_out = torch.nn.LayerNorm(cfg.hidden)
-        self.code = torch.nn.Linear(cfg.hidden, cfg.latent)
-        self.amount = torch.nn.Linear(cfg.hidden, cfg.rows * cfg.rank)
+        self.code = linear(cfg.hidden, cfg.latent)
+        self.amount = linear(cfg.hidden, cfg.rows * cfg.rank)
         self.basis = torch.nn.Parameter(
             torch.randn(cfg.rows, cfg.rank, cfg.latent) * cfg.latent**-0.5
         )
@@ -107,7 +122,7 @@ def load_encoder(
         ValueError: a tensor is missing, left over or of another shape.
     """
     weights = {k.removeprefix("trunk."): v for k, v in tensors.items() if k.startswith("trunk.")}
-    net = EncoderNet(EfficientNetLiteTrunk(weights, trainable=train), config)
+    net = EncoderNet(EfficientNetLiteTrunk(weights, trainable=train), config, blank=True)
     own = {k: v.float() for k, v in tensors.items() if not k.startswith("trunk.")}
     state = {k: v for k, v in net.state_dict().items() if k.startswith("trunk.")}
     try:

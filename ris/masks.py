@@ -3,68 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 
+from ris.features import (
+    HAIR,
+    POSE,
+    MaskKind,
+    MaskOptions,
+    class_row,
+    eligible,
+    features_of,
+)
 from ris.layout import StyleLayout
 
-MaskKind = Literal["soft", "hard", "score"]
-POSE = "pose"
-HAIR = "hair"
-
-
-@dataclass(frozen=True)
-class MaskOptions:
-    """How a mask is made of contribution scores.
-
-    Attributes:
-        kind: ``soft`` is the paper's q; ``hard`` is the released code's q > threshold; ``score``
-            takes the channels whose score M itself exceeds `rho`, as EIS does with averages, but
-            for the pose, whose mask is the soft one.
-        tau: temperature of the softmax over classes (Eq. 4).
-        threshold: of the hard mask.
-        rho: of the score mask.
-        least: a hard or score mask keeps at least this many channels, the highest ones, so that a
-            face whose scores are spread out still has a representation. 0 turns it off.
-        to_image: whether channels of to-image (ToRGB) layers take part.
-    """
-
-    kind: MaskKind = "soft"
-    tau: float = 0.1
-    threshold: float = 0.8
-    rho: float = 0.4
-    least: int = 16
-    to_image: bool = False
-
-    def __post_init__(self) -> None:
-        if self.kind not in get_args(MaskKind):
-            raise ValueError(f"mask kind is {' or '.join(get_args(MaskKind))}, not {self.kind!r}")
-        if not self.tau > 0:
-            raise ValueError(f"tau must be above 0, not {self.tau}")
-        if not 0 <= self.threshold < 1:
-            raise ValueError(f"the hard mask's threshold lies in [0, 1), not {self.threshold}")
-        if not 0 <= self.rho < 1:
-            raise ValueError(f"rho lies in [0, 1), not {self.rho}")
-        if self.least < 0:
-            raise ValueError(f"least must not be negative, not {self.least}")
-
-
-def features_of(classes: Sequence[str]) -> tuple[str, ...]:
-    """All features of a catalogue: its classes and, where it has hair, the pose."""
-    return (*classes, POSE) if HAIR in classes else tuple(classes)
-
-
-def class_row(classes: Sequence[str], feature: str) -> int:
-    """Row of the scores that a feature's mask is made of; the pose's is that of hair (Eq. 5).
-
-    Raises:
-        ValueError: unknown feature.
-    """
-    if feature not in features_of(classes):
-        raise ValueError(f"unknown feature {feature!r}; known: {', '.join(features_of(classes))}")
-    return list(classes).index(HAIR if feature == POSE else feature)
+__all__ = [
+    "HAIR",
+    "POSE",
+    "MaskKind",
+    "MaskOptions",
+    "class_row",
+    "eligible_channels",
+    "feature_mask",
+    "features_of",
+    "membership",
+]
 
 
 def eligible_channels(layout: StyleLayout, feature: str, *, to_image: bool = False) -> torch.Tensor:
@@ -72,15 +35,7 @@ def eligible_channels(layout: StyleLayout, feature: str, *, to_image: bool = Fal
 
     Early layers belong to hair and pose alone, and pose has no others.
     """
-    early = torch.from_numpy(layout.early)
-    image = torch.from_numpy(layout.to_image)
-    if feature == POSE:
-        allowed = early
-    elif feature == HAIR:
-        allowed = torch.ones_like(early)
-    else:
-        allowed = ~early
-    return allowed if to_image else allowed & ~image
+    return torch.from_numpy(eligible(layout, feature, to_image=to_image))
 
 
 def membership(scores: torch.Tensor, tau: float = 0.1) -> torch.Tensor:

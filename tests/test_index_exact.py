@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.directory import IndexWriter, open_index
+from index.directory import open_index
 from index.exact import SLACK, STRIDE, ExactIndex
-from index.meta import META, VECTORS, read_meta
+from index.meta import META, read_meta
 from index.vectors import SPARSE, Vectors, decode
+from index.writer import IndexWriter
 from ris.errors import IndexMissingError, StoreError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -159,7 +160,8 @@ def test_exact_needs_neither_faiss_nor_torch(tmp_path):
         "sys.modules['faiss'] = sys.modules['torch'] = None\n"
         "import numpy as np\n"
         "from pathlib import Path\n"
-        "from index.directory import IndexWriter, open_index\n"
+        "from index.directory import open_index\n"
+        "from index.writer import IndexWriter\n"
         "with IndexWriter(Path(sys.argv[1]), 8) as writer:\n"
         "    writer.append(np.eye(8, dtype='f4')); writer.finish('exact', {})\n"
         "print(open_index(Path(sys.argv[1])).index.search(np.eye(8), 1).nearest.rows.ravel())\n"
@@ -277,7 +279,7 @@ def test_a_run_killed_at_any_step_leaves_one_whole_index(tmp_path, step, existin
 import os, signal, sys
 import numpy as np
 from pathlib import Path
-from index.directory import IndexWriter
+from index.writer import IndexWriter
 def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
 step, folder = {step!r}, Path(sys.argv[1])
 writer = IndexWriter(folder, 8)
@@ -285,7 +287,7 @@ writer.append(np.eye(8, dtype='f4'))
 if step == 'append': die()
 if step == 'rename': Path.rename = die
 if step == 'replace': os.replace = die
-if step == 'replaced': writer._remove = die
+if step == 'replaced': writer._folder.clean = die
 writer.finish('exact', {{}})
 """
     run = subprocess.run([sys.executable, "-c", code, folder], cwd=ROOT, capture_output=True)
@@ -309,12 +311,12 @@ def test_missing_index_names_the_command(tmp_path):
 
 
 def truncate(folder):
-    path = next(folder.glob(f"*/{VECTORS}"))
+    path = next(folder.glob("*/vectors.f16"))
     os.truncate(path, path.stat().st_size - 2)
 
 
 def foreign_vectors(folder):
-    path = next(folder.glob(f"*/{VECTORS}"))
+    path = next(folder.glob("*/vectors.f16"))
     path.write_bytes(bytes(path.stat().st_size))
 
 
@@ -331,11 +333,11 @@ def edit_meta(**changes):
     [
         (truncate, "vectors.f16 has 94 bytes, expected 96"),
         (foreign_vectors, "vectors.f16 is not the file that was written"),
-        (lambda f: next(f.glob(f"*/{VECTORS}")).unlink(), "vectors.f16 cannot be read"),
+        (lambda f: next(f.glob("*/vectors.f16")).unlink(), "vectors.f16 cannot be read"),
         (lambda f: (f / META).write_text("{}"), "meta.json lacks 'version'"),
         (lambda f: (f / META).write_bytes(b"\xff\x00"), "meta.json is not JSON"),
         (lambda f: (f / META).write_text("[1]"), "meta.json"),
-        (edit_meta(version=99), "meta.json is of version 99, expected 1"),
+        (edit_meta(version=1), "has layout 1, this version of ris reads 2"),
         (edit_meta(kind="lsh"), "unknown index kind 'lsh'"),
         (edit_meta(rows=7), "vectors.f16 does not hold 7 x 8 values"),
         (edit_meta(rows="6"), "meta.json"),

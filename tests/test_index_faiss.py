@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from index import kinds, recall
-from index.approximate import ApproximateIndex, Effort, Efforts
+from index.approximate import ApproximateIndex
 from index.build import row_tensors
-from index.directory import IndexWriter, open_index
+from index.directory import open_index
+from index.efforts import Effort, Efforts
 from index.exact import ExactIndex
 from index.meta import FAISS, PROJECTION
 from index.vectors import Vectors
+from index.writer import IndexWriter
 from ris.errors import StoreError
 from ris.masks import feature_mask
 
@@ -224,7 +226,7 @@ def test_without_faiss_the_message_names_the_way_out(tmp_path):
         "sys.modules['faiss'] = None\n"
         "import numpy as np\n"
         "from pathlib import Path\n"
-        "from index.directory import IndexWriter\n"
+        "from index.writer import IndexWriter\n"
         "from ris.errors import RisError\n"
         "with IndexWriter(Path(sys.argv[1]), 8) as writer:\n"
         "    writer.append(np.eye(8))\n"

@@ -9,43 +9,40 @@ GB = 1 << 30
 
 
 @pytest.mark.parametrize(
-    ("rows", "dims", "memory", "kind"),
+    ("rows", "row_bytes", "dims", "memory", "kind"),
     [
-        (1, 6752, 4 * GB, "exact"),
-        (200, 6752, 0, "exact"),
-        (30_000, 6752, 4 * GB, "exact"),  # 202 million values
-        (37_026, 6752, 4 * GB, "exact"),
-        (37_027, 6752, 4 * GB, "ivf"),
-        (150_000, 1664, 4 * GB, "exact"),
-        (151_000, 1664, 4 * GB, "ivf"),
-        (1_000_000, 4512, 4 * GB, "ivf"),
-        (1_000_000, 4512, 300 << 20, "pq"),
-        (1_000_000, 4512, 70 << 20, "exact"),  # not even the codes fit
+        (1, 9216, 4608, 4 * GB, "exact"),
+        (2480, 9216, 4608, 0, "exact"),  # 22 MB
+        (2731, 9216, 4608, 4 * GB, "sketch"),
+        (30_000, 250, 4608, 4 * GB, "exact"),  # hard masks, 7 MB
+        (30_000, 4400, 6272, 4 * GB, "sketch"),
+        (1_000_000, 9216, 4608, 4 * GB, "sketch"),
+        (1_000_000, 9216, 4608, 100 << 20, "exact"),  # not even the codes fit
     ],
 )
-def test_choice_by_size_and_memory(rows, dims, memory, kind):
-    assert kinds.choose_kind(rows, dims, memory) == kind
+def test_choice_by_size_and_memory(rows, row_bytes, dims, memory, kind):
+    assert kinds.choose_kind(rows, row_bytes, dims, memory) == kind
 
 
 def test_chosen_kind_fits_the_memory_it_was_chosen_for():
-    for memory in (100 << 20, 500 << 20, GB, 8 * GB):
-        kind = kinds.choose_kind(1_000_000, 6752, memory)
+    for memory in (100 << 20, 150 << 20, 500 << 20, GB, 8 * GB):
+        kind = kinds.choose_kind(1_000_000, 9216, 6752, memory)
         assert kinds.estimate_bytes(kind, 1_000_000, 6752) <= memory
 
 
 def test_estimates_are_ordered_and_grow_with_the_rows():
-    exact, flat, ivf, hnsw, pq = (
+    exact, sketch, flat, ivf, hnsw, pq = (
         kinds.estimate_bytes(kind, 1_000_000, 4512) for kind in kinds.KINDS
     )
-    assert exact < pq < ivf < hnsw < flat
+    assert exact < pq < sketch < ivf < hnsw < flat
     assert flat >= 1_000_000 * 4512 * 4
-    for kind in ("flat", "ivf", "hnsw", "pq"):
+    for kind in kinds.KINDS[1:]:
         sizes = [kinds.estimate_bytes(kind, rows, 4512) for rows in (1, 1000, 100_000)]
         assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
 
 
 def test_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match="unknown index kind 'lsh': one of exact, flat"):
+    with pytest.raises(ValueError, match="unknown index kind 'lsh': one of exact, sketch"):
         kinds.estimate_bytes("lsh", 10, 10)
 
 

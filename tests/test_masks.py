@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from ris.contribution import AverageScores, class_energy, pair_scores
+from ris.features import eligible, face_vector
 from ris.layout import StyleLayer, StyleLayout
 from ris.masks import MaskOptions, eligible_channels, feature_mask, features_of, membership
+from ris.normaliser import Normaliser
+from ris.representation import represent
 
 CLASSES = ("eyes", "hair", "background")
 LAYOUT = StyleLayout(
@@ -186,3 +190,49 @@ def test_score_mask_takes_channels_by_the_score_itself():
     assert feature_mask(SCORES, LAYOUT, CLASSES, "hair", wider)[0].sum() == 2
     with pytest.raises(ValueError, match="rho lies"):
         MaskOptions(kind="score", rho=1.0)
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard", "score"])
+@pytest.mark.parametrize("feature", ["eyes", "hair", "background", "pose"])
+@pytest.mark.parametrize("to_image", [False, True])
+def test_the_vector_of_one_face_is_that_of_many(kind, feature, to_image):
+    """With numpy as with torch, on scores as a store has them and on a wider layout."""
+    layers = (
+        StyleLayer("a", 20, 4, row=0, early=True),
+        StyleLayer("b", 90, 8, row=1),
+        StyleLayer("c", 10, 8, row=2, to_image=True),
+    )
+    layout = StyleLayout(layers, rows=3)
+    rng = torch.Generator().manual_seed(3)
+    scores = torch.rand(6, 3, 120, generator=rng).softmax(1).half().float()
+    scores[5, 0] = 0  # a face without eyes
+    sigma = torch.randn(6, 130, generator=rng)
+    centre, scale = torch.randn(120, generator=rng), torch.rand(120, generator=rng) + 0.5
+    options = MaskOptions(kind=kind, tau=0.07, threshold=0.6, rho=0.5, least=7, to_image=to_image)
+    normaliser = Normaliser("channel", centre, scale)
+    together = represent(sigma, scores, layout, CLASSES, feature, options, normaliser).numpy()
+    for i in range(6):
+        alone = face_vector(
+            sigma[i].numpy(),
+            scores[i].numpy(),
+            layout,
+            CLASSES,
+            feature,
+            options,
+            centre.numpy(),
+            scale.numpy(),
+        )
+        assert alone.dtype == np.float32
+        np.testing.assert_allclose(alone, together[i], rtol=1e-5, atol=1e-6)
+    if kind == "soft":
+        assert (together != 0).mean() > 0.9
+    assert len(together[0]) == eligible(layout, feature, to_image=to_image).sum()
+
+
+def test_the_vector_of_one_face_checks_what_it_is_given():
+    sigma, scores = np.zeros(6, np.float32), SCORES[0].numpy()
+    flat = np.zeros(6, np.float32), np.ones(6, np.float32)
+    with pytest.raises(ValueError, match="unknown feature 'ears'"):
+        face_vector(sigma, scores, LAYOUT, CLASSES, "ears", MaskOptions(), *flat)
+    with pytest.raises(ValueError, match="expected"):
+        face_vector(sigma, scores[:, :4], LAYOUT, CLASSES, "eyes", MaskOptions(), *flat)

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from ris.layout import StyleLayer, StyleLayout
-from ris.normaliser import Normaliser, StyleStatistics
+from ris.normaliser import Normaliser
 from ris.representation import cosine
+from ris.statistics import StyleStatistics
 
 LAYOUT = StyleLayout((StyleLayer("a", 2, 4, row=0), StyleLayer("b", 1, 8, row=0)), rows=1)
 ROWS = np.array([[1.0, 3.0, 10.0], [3.0, 5.0, 10.0]], dtype=np.float32)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data import shards
 from data.failures import Failure, read_failures, update_failures
 from data.inspect import export, summary, verify
 from data.manifest import StoreSettings
@@ -23,7 +24,7 @@ from data.views import run_sql, select_ids
 from ingest.collection import ingest_collection
 from ris.errors import InputError, MismatchError, QueryError, StoreError
 from ris.layout import StyleLayer
-from ris.normaliser import StyleStatistics
+from ris.statistics import StyleStatistics
 
 SETTINGS = StoreSettings(
     generator="toy-1",
@@ -373,21 +374,21 @@ def test_a_store_in_an_oddly_named_folder(tmp_path):
     assert select_ids(store, "width = 100") == {"face0001"}
 
 
-def test_readers_outlive_a_merge(store):
+def test_readers_outlive_a_merge(store, monkeypatch):
     """Whatever a writer does between reading the manifest and the shards, readers answer."""
     for i in range(4):
         store.append([row(i)])
     reader = Store.open(store.folder)
-    read = reader._id_batches
+    read = shards.read_light
     merged = []
 
-    def late(columns, manifest):
+    def late(path, columns):
         if not merged:
             store.compact()
             merged.append(True)
-        return read(columns, manifest)
+        return read(path, columns)
 
-    reader._id_batches = late
+    monkeypatch.setattr(shards, "read_light", late)
     assert reader.places(["face0002"])["face0002"][0] == "photos/0002.jpg"
     assert merged
     iterator = Store.open(store.folder).batches(["id"])

@@ -1,0 +1,176 @@
+"""Adds rows to an index and deletes others without building it anew; see `index.directory`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from data.durable import disk_error, sync_file, sync_folder
+from index.approximate import ApproximateIndex
+from index.directory import open_index
+from index.locked import LockedFolder
+from index.meta import ATTACHED, CODES, FAISS, GROWING, IDS, PROJECTION, FileRecord, file_name
+from index.protocol import unit_rows
+from index.sketch import SketchIndex
+from index.storage import VectorFiles, save_arrays
+
+
+class IndexAppender:
+    """Changes an index in place; a context manager.
+
+    What was learned from the rows when the index was built (projection, lists, codes, efforts)
+    stays, so a caller that adds many rows builds anew. Leaving the block without `finish` leaves
+    the index as it was.
+
+    Args:
+        folder: an index whose rows have ids.
+
+    Raises:
+        StoreError: another run is writing this index, or it is damaged.
+        IndexMissingError: there is none.
+        ValueError: its rows have no ids.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self._lock = LockedFolder(self.folder)
+        self._files: VectorFiles | None = None
+        try:
+            self._opened = open_index(self.folder)
+            if self._opened.ids is None:
+                raise ValueError(f"the rows of {folder} have no ids")
+        except BaseException:
+            self._lock.release()
+            raise
+        self.meta = self._opened.meta
+        self.attached = self._opened.attached
+        self.ids: np.ndarray = np.array(self._opened.ids)
+        """(N,) bytes of the rows before anything was appended; empty where deleted."""
+        self._new_ids: list[bytes] = []
+        self._build = self.folder / self.meta.build
+        self._open = True
+
+    def __enter__(self) -> IndexAppender:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.abort()
+        if isinstance(error, OSError):
+            raise disk_error(error, self.folder) from error
+
+    @property
+    def rows(self) -> int:
+        """Rows with what was appended, deleted ones included."""
+        return len(self.ids) + len(self._new_ids)
+
+    @property
+    def gone(self) -> int:
+        """Deleted rows among them."""
+        return int(np.count_nonzero(self.ids == b""))
+
+    def stored(self, rows: np.ndarray) -> np.ndarray:
+        """(n,) row numbers -> (n, D) float32 vectors as they are stored."""
+        out = np.empty((len(rows), self.meta.dims), np.float32)
+        for start, block in self._opened.vectors.blocks(rows):
+            out[start : start + len(block)] = block
+        return out
+
+    def drop(self, rows: np.ndarray) -> None:
+        """Deletes rows, given by number, of those that were there before."""
+        self.ids[rows] = b""
+
+    def append(self, rows: np.ndarray, ids: Sequence[str]) -> None:
+        """Adds (n, D) float32 rows of any length with their ids at the end.
+
+        Raises:
+            ValueError: as `index.writer.IndexWriter.append`.
+        """
+        unit = unit_rows(rows, self.meta.dims, "index")
+        if len(ids) != len(unit):
+            raise ValueError(f"{len(ids)} ids for {len(unit)} rows")
+        if not len(unit):
+            return
+        if self._files is None:
+            self._files = VectorFiles(self._build, self.meta.dims, self.meta.rows)
+        self._files.append(unit)
+        self._new_ids += [name.encode() for name in ids]
+        self._extend(unit.astype(np.float16).astype(np.float32))
+
+    def finish(
+        self, extra: Mapping[str, Any], attached: Mapping[str, np.ndarray]
+    ) -> dict[str, Any]:
+        """Publishes what was appended and deleted.
+
+        Args:
+            extra: replaces `IndexMeta.extra`.
+            attached: replaces the arrays that are kept with the index.
+
+        Returns:
+            What was written to meta.json; see `index.meta.IndexMeta`.
+        """
+        if self._files is not None:
+            self._files.close()
+        revision = self.meta.revision + 1
+        written = [IDS, ATTACHED]
+        names = np.array(self._new_ids) if self._new_ids else np.empty(0, "S1")
+        np.save(self._path(IDS, revision), np.concatenate((self.ids, names)), allow_pickle=False)
+        save_arrays(self._path(ATTACHED, revision), attached)
+        index = self._opened.index
+        if isinstance(index, ApproximateIndex) and self._new_ids:
+            index.save(self._path(FAISS, revision), self._path(PROJECTION, revision))
+            written += [FAISS, PROJECTION]
+        files = dict(self.meta.files)
+        for name in dict.fromkeys((*files, *written)):
+            if name in written or name in GROWING:
+                number = revision if name in written else 0
+                sync_file(self._path(name, number))
+                files[name] = FileRecord.of(self._build, name, number)
+        sync_folder(self._build)
+        report = asdict(
+            replace(
+                self.meta,
+                rows=self.rows,
+                files=files,
+                bytes=sum(record.bytes for record in files.values()),
+                gone=self.gone,
+                extra=dict(extra),
+            )
+        )
+        self._lock.publish(json.dumps(report, indent=1))
+        self._lock.clean()
+        return report
+
+    def abort(self) -> None:
+        """Lets go of the index; what was not published is cut off by the next run."""
+        if self._open:
+            self._open = False
+            if self._files is not None:
+                self._files.close()
+            self._lock.release()
+
+    def _extend(self, rows: np.ndarray) -> None:
+        index = self._opened.index
+        if isinstance(index, ApproximateIndex):
+            index.extend(rows)
+        if isinstance(index, SketchIndex):
+            path = self._path(CODES, 0)
+            # Cuts off what a dead run may have left.
+            os.truncate(path, (self.rows - len(rows)) * index.coder.projection.width)
+            with path.open("ab") as file:
+                for part in index.coder.codes([(0, rows)]):
+                    part.tofile(file)
+
+    def _path(self, name: str, revision: int) -> Path:
+        return self._build / file_name(name, revision)

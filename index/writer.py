@@ -1,0 +1,198 @@
+"""Writes one index from its rows; see `index.directory` for the layout and the commit order."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from data.durable import disk_error, sync_file, sync_folder
+from index import kinds, recall
+from index.approximate import ApproximateIndex
+from index.locked import TEMPORARY, LockedFolder
+from index.meta import (
+    ATTACHED,
+    BUILD,
+    CODER,
+    CODES,
+    FAISS,
+    IDS,
+    PROJECTION,
+    FileRecord,
+    IndexMeta,
+)
+from index.protocol import unit_rows
+from index.recall import Recall, Truth
+from index.sketch import SketchIndex
+from index.storage import VectorFiles, open_vectors, save_arrays
+
+MEMORY = 4 << 30  # bytes that searching may hold unless told otherwise
+
+
+class IndexWriter:
+    """Writes one index; a context manager.
+
+    ::
+
+        with IndexWriter(folder, dims) as writer:
+            for rows, ids in batches:
+                writer.append(rows, ids)
+            report = writer.finish("sketch", {"feature": "eyes"})
+
+    Leaving the block without `finish`, or by an exception, leaves the former index untouched and
+    nothing of the new one.
+
+    Args:
+        final_dir: the index's folder, e.g. ``.ris/index/eyes``.
+        dims: D.
+
+    Raises:
+        StoreError: another run is writing this index.
+    """
+
+    def __init__(self, final_dir: Path, dims: int) -> None:
+        if dims < 1:
+            raise ValueError(f"vectors have at least 1 dimension, not {dims}")
+        self.final_dir, self.dims = Path(final_dir), dims
+        self._folder = LockedFolder(self.final_dir)
+        try:
+            token = secrets.token_hex(4)
+            self._build = BUILD + token
+            self._temporary = self.final_dir / (TEMPORARY + token)
+            self._temporary.mkdir()
+        except OSError as error:
+            self._folder.release()
+            raise disk_error(error, self.final_dir) from error
+        self._files = VectorFiles(self._temporary, dims)
+        self._ids: list[np.ndarray] = []
+        self._open = True
+
+    @property
+    def rows(self) -> int:
+        """Rows appended so far."""
+        return self._files.rows
+
+    def __enter__(self) -> IndexWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.abort()
+        if isinstance(error, OSError):
+            raise disk_error(error, self.final_dir) from error
+
+    def append(self, rows: np.ndarray, ids: Sequence[str] | None = None) -> None:
+        """Adds rows at the end.
+
+        Args:
+            rows: (n, D) float32 of any length; their direction is stored.
+            ids: n face ids; either every call gives them or none does.
+
+        Raises:
+            ValueError: another shape, a zero or not finite row, or a wrong number of ids;
+                nothing is added then.
+        """
+        unit = unit_rows(rows, self.dims, "index")
+        if ids is not None and len(ids) != len(unit):
+            raise ValueError(f"{len(ids)} ids for {len(unit)} rows")
+        if self.rows and (ids is None) == bool(self._ids):
+            raise ValueError("either all rows have ids or none")
+        if not len(unit):
+            return
+        self._files.append(unit)
+        if ids is not None:
+            self._ids.append(np.array([name.encode() for name in ids]))
+
+    def finish(
+        self,
+        kind: str,
+        meta: Mapping[str, Any],
+        memory: int = MEMORY,
+        attached: Mapping[str, np.ndarray] | None = None,
+    ) -> dict[str, Any]:
+        """Builds, measures and publishes the index.
+
+        Args:
+            kind: one of `index.kinds.KINDS`, or ``"auto"`` for `index.kinds.choose_kind`.
+            meta: JSON values to keep with the index, as `IndexMeta.extra`.
+            memory: bytes that searching may hold; decides ``"auto"`` only.
+            attached: arrays to keep with the index.
+
+        Returns:
+            What was written to meta.json; see `IndexMeta`.
+
+        Raises:
+            ValueError: no rows, or an unknown kind.
+            RisError: the kind needs FAISS, which is not installed.
+        """
+        if not self.rows:
+            raise ValueError("an index needs at least one row")
+        if kind != "auto":
+            kinds.check_kind(kind)
+        self._files.close()
+        if self._ids:
+            np.save(self._temporary / IDS, np.concatenate(self._ids), allow_pickle=False)
+        if attached:
+            save_arrays(self._temporary / ATTACHED, attached)
+        kind, efforts, reached = self._build_kind(kind, memory)
+        names = sorted(path.name for path in self._temporary.iterdir())
+        for name in names:
+            sync_file(self._temporary / name)
+        files = {name: FileRecord.of(self._temporary, name) for name in names}
+        total = sum(record.bytes for record in files.values())
+        result = IndexMeta(
+            kind,
+            self.rows,
+            self.dims,
+            self._build,
+            files,
+            efforts,
+            reached,
+            total,
+            self.rows,
+            extra=dict(meta),
+        )
+        report = asdict(result)
+        sync_folder(self._temporary)
+        self._temporary.rename(self.final_dir / self._build)
+        sync_folder(self.final_dir)
+        self._folder.publish(json.dumps(report, indent=1))
+        self._folder.clean()
+        return report
+
+    def _build_kind(
+        self, kind: str, memory: int
+    ) -> tuple[str, dict[str, dict[str, int]] | None, Recall]:
+        vectors = open_vectors(self._temporary, self.rows, self.dims)
+        if kind == "auto":
+            kind = kinds.choose_kind(self.rows, vectors.row_bytes, self.dims, memory)
+        if kind in ("exact", "flat"):
+            return kind, None, Recall(1.0, 1.0, recall.K, 0)
+        index: SketchIndex | ApproximateIndex
+        if kind == "sketch":
+            index = SketchIndex.build(vectors, self._temporary / CODES)
+            index.coder.save(self._temporary / CODER)
+        else:
+            index = ApproximateIndex.build(kind, vectors)
+        truth = Truth.measure(vectors, queries=2 * recall.QUERIES)
+        recall.tune(index, truth.half(0))
+        if isinstance(index, ApproximateIndex):
+            index.save(self._temporary / FAISS, self._temporary / PROJECTION)
+        return kind, index.efforts.to_json(), truth.half(1).recall(index)
+
+    def abort(self) -> None:
+        """Drops what was not published; does nothing after `finish` or another `abort`."""
+        if self._open:
+            self._open = False
+            self._files.close()
+            self._folder.release()
