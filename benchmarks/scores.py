@@ -50,17 +50,18 @@ def seconds(work: Callable[[], object], times: int = 1) -> tuple[float, float]:
 
 
 def machine(threads: int) -> Row:
-    """GFLOP/s of a matrix product, the best of three shapes, and GB/s of a copy; by the time of
-    processors, as other programs may be about."""
-    torch.set_num_threads(threads)
+    """GFLOP/s of so many cores with a matrix product each, by the best of three shapes and the time
+    of processors, as other programs may be about; GB/s of a copy that they share."""
+    torch.set_num_threads(1)
     speeds = []
     for rows, depth, columns in ((1024, 1024, 1024), (1024, 512, 512), (4096, 512, 512)):
         a, b, made = torch.randn(rows, depth), torch.randn(depth, columns), torch.empty(0)
-        product = seconds(lambda: torch.mm(a, b, out=made), 40)[1] / threads  # noqa: B023
+        product = seconds(lambda: torch.mm(a, b, out=made), 40)[1]  # noqa: B023
         speeds.append(2 * rows * depth * columns / product / 1e9)
+    torch.set_num_threads(threads)
     source, target = torch.randn(2, 1 << 25)
-    copy = seconds(lambda: target.copy_(source), 8)[1] / threads
-    return {"gflops": max(speeds), "gb": 2 * source.nbytes / copy / 1e9}
+    copy = seconds(lambda: target.copy_(source), 12)[0]
+    return {"gflops": threads * max(speeds), "gb": 2 * source.nbytes / copy / 1e9}
 
 
 def costs(generator: Generator, resolution: int | None, clusters: int, widest: int) -> Row:
