@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from index.exact import ExactIndex, all_scores, empty_ends, settle
 from index.projection import Projection, sample_rows
 from index.protocol import Ends, check_filter, check_k, unit_rows
 from index.storage import AnyVectors
-from ris.ops.scan import CODE_LEVELS, QUERY_LEVELS, code_ends
+from ris.ops.scan import CODE_LEVELS, QUERY_LEVELS, code_ends, half_cosines
 
 MARGIN = 1.1  # of the steps over the sample's extremes
 
@@ -39,6 +40,11 @@ class Coder:
 
     projection: Projection
     steps: np.ndarray
+
+    @cached_property
+    def _rows(self) -> np.ndarray:
+        """(P, D) float16: the basis, direction by direction."""
+        return np.ascontiguousarray(self.projection.basis.T, np.float16)
 
     @classmethod
     def fit(cls, vectors: AnyVectors, seed: int = 0) -> Coder:
@@ -57,7 +63,8 @@ class Coder:
 
     def query(self, query: np.ndarray) -> np.ndarray:
         """(D,) float32 -> (P,) int16 whose products with codes order rows as the cosine does."""
-        weights = self.projection(query[None])[0] * self.steps
+        # Matrix libraries wake their threads for this, which takes longer than the product.
+        weights = half_cosines(self._rows, query) * self.steps
         largest = float(np.abs(weights).max()) or 1.0
         scaled: np.ndarray = np.rint(weights * (QUERY_LEVELS / largest)).astype(np.int16)
         return scaled

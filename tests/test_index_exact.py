@@ -154,7 +154,9 @@ def test_wrong_filter_is_refused(tmp_path):
             index.search(np.ones((1, 8)), 1, allowed=allowed)
 
 
-def test_exact_needs_neither_faiss_nor_torch(tmp_path):
+@pytest.mark.parametrize("native", ["0", "1"])
+@pytest.mark.parametrize("kind", ["exact", "sketch"])
+def test_own_kinds_need_neither_faiss_nor_torch(tmp_path, kind, native):
     code = (
         "import sys\n"
         "sys.modules['faiss'] = sys.modules['torch'] = None\n"
@@ -162,14 +164,21 @@ def test_exact_needs_neither_faiss_nor_torch(tmp_path):
         "from pathlib import Path\n"
         "from index.directory import open_index\n"
         "from index.writer import IndexWriter\n"
-        "with IndexWriter(Path(sys.argv[1]), 8) as writer:\n"
-        "    writer.append(np.eye(8, dtype='f4')); writer.finish('exact', {})\n"
-        "print(open_index(Path(sys.argv[1])).index.search(np.eye(8), 1).nearest.rows.ravel())\n"
+        "rows = np.random.default_rng(0).standard_normal((900, 64), np.float32)\n"
+        "with IndexWriter(Path(sys.argv[1]), 64) as writer:\n"
+        "    writer.append(rows); writer.finish(sys.argv[2], {})\n"
+        "index = open_index(Path(sys.argv[1])).index\n"
+        "print(index.search(rows[:5], 1).nearest.rows.ravel())\n"
+        "print(index.search(-rows[:5], 1).furthest.rows.ravel())\n"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "eyes"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", code, tmp_path / "eyes", kind],
+        cwd=ROOT,
+        env=os.environ | {"RIS_NATIVE": native},
+        capture_output=True,
+        text=True,
     )
-    assert run.stdout == "[0 1 2 3 4 5 6 7]\n", run.stderr
+    assert run.stdout == "[0 1 2 3 4]\n" * 2, run.stderr
 
 
 def test_scan_does_not_hold_the_vectors_in_memory(tmp_path):
