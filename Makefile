@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint docs results clean help
+.PHONY: setup demo test lint docs results bench clean help
 
 help:
 	@echo "make demo   set up, then search sampled faces and a real photo, with pictures"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint   set up, then run ruff and mypy"
 	@echo "make docs   write docs/cli.md from the commands' help"
 	@echo "make results  recompute docs/results.md from a labelled store: STORE=out/celeba/.ris"
+	@echo "make bench  measure speed and memory; BENCH='--store S --photos P' for faces of your own"
 	@echo "make setup  make .venv with the ris command in it"
 
 setup: $(STAMP)
@@ -42,6 +43,10 @@ STORE ?= out/celeba/.ris
 IDENTITY ?= identity
 results: setup
 	$(BIN)/python -m evaluate.results --store $(STORE) --identity $(IDENTITY)
+
+BENCH ?=
+bench: setup
+	$(BIN)/python -m benchmarks.bench $(BENCH)
 
 clean:
 	rm -rf $(VENV) out build *.egg-info
