@@ -132,7 +132,10 @@ def tune(index: ApproximateIndex | SketchIndex, truth: Truth) -> None:
         enough = min(TARGET, max(shares.values()) - CLOSE)
         return next(effort for effort, share in shares.items() if share >= enough)
 
-    index.efforts = Efforts(least("nearest"), least("furthest"))
+    near, far = least("nearest"), least("furthest")
+    if isinstance(index, SketchIndex):  # one pass finds the candidates of both
+        near = far = max(near, far, key=lambda effort: effort.factor)
+    index.efforts = Efforts(near, far)
     if isinstance(index, ApproximateIndex):
         index.complete = True
 

@@ -19,7 +19,7 @@ import numpy as np
 from ris.ops.native import library
 
 MOST_DIMS = 1 << 16  # that 16-bit channel numbers can name
-SMALL = 8 << 20  # bytes of rows below which a second thread does not pay
+SMALL = 2 << 20  # bytes of rows below which a second thread does not pay
 MOST_THREADS = 16  # a scan is limited by the memory, not by the cores
 QUERY_LEVELS = 32767
 CODE_LEVELS = 127
