@@ -104,7 +104,12 @@ def projected_dims(rows: int, dims: int) -> int:
 def sketch_width(rows: int, dims: int) -> int:
     """Directions of a sketch."""
     most, fewer = SKETCH_DIMS
-    return min(most if rows * most <= SMALL_SKETCH else fewer, dims, rows)
+    return min(most if is_small(rows) else fewer, dims, rows)
+
+
+def is_small(rows: int) -> bool:
+    """Whether the wider sketch of so many rows is scanned in good time."""
+    return rows * SKETCH_DIMS[0] <= SMALL_SKETCH
 
 
 def code_bytes(width: int) -> int:

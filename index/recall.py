@@ -19,6 +19,8 @@ K = 10
 TIE = 1e-6  # cosine; a row as good as the k-th within this is a hit
 TARGET = 0.99  # that `tune` aims at; above the promised 0.95, as it sees only a sample
 CLOSE = 0.005  # recall not worth a greater effort
+SMALL_TARGET, SMALL_CLOSE = 0.999, 0.001
+"""The same for small sketches, which have time for more candidates."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def measure(
 
 
 def tune(index: ApproximateIndex | SketchIndex, truth: Truth) -> None:
-    """Sets the least effort that reaches `TARGET` at each end, or comes close to the best.
+    """Sets the least effort that reaches a target at each end, or comes close to the best.
 
     Wider searches cannot mend what the projection loses, and more candidates cannot mend what
     the search did not visit, so all pairs are tried, cheapest first. Queries that find too few
@@ -120,20 +122,23 @@ def tune(index: ApproximateIndex | SketchIndex, truth: Truth) -> None:
         index.complete = False
     reached: dict[Effort, Recall] = {}
     factors = kinds.factors(index.kind)
+    sketch = isinstance(index, SketchIndex)
+    small = sketch and kinds.is_small(index.rows)
+    target, close = (SMALL_TARGET, SMALL_CLOSE) if small else (TARGET, CLOSE)
     for effort in (Effort(width, factor) for width in widths for factor in factors):
         index.efforts = Efforts(effort, effort)
         reached[effort] = truth.recall(index)
         best = (max(r.nearest for r in reached.values()), max(r.furthest for r in reached.values()))
-        if min(best) >= TARGET:
+        if min(best) >= target:
             break
 
     def least(end: str) -> Effort:
         shares = {effort: getattr(recall, end) for effort, recall in reached.items()}
-        enough = min(TARGET, max(shares.values()) - CLOSE)
+        enough = min(target, max(shares.values()) - close)
         return next(effort for effort, share in shares.items() if share >= enough)
 
     near, far = least("nearest"), least("furthest")
-    if isinstance(index, SketchIndex):  # one pass finds the candidates of both
+    if sketch:  # one pass finds the candidates of both
         near = far = max(near, far, key=lambda effort: effort.factor)
     index.efforts = Efforts(near, far)
     if isinstance(index, ApproximateIndex):
