@@ -13,7 +13,8 @@ help:
 	@echo "make test   set up, then run the tests"
 	@echo "make lint   set up, then run ruff and mypy"
 	@echo "make docs   write docs/cli.md from the commands' help"
-	@echo "make results  recompute docs/results.md from a labelled store: STORE=out/celeba/.ris"
+	@echo "make results  recompute docs/results.md from a labelled store: STORE=out/celeba/.ris, and"
+	@echo "              of options from one with wider scores: ABLATION=out/celeba128/.ris"
 	@echo "make bench  measure speed and memory; BENCH='--store S --photos P' for faces of your own"
 	@echo "make setup  make .venv with the ris command in it"
 
@@ -41,8 +42,10 @@ docs: setup
 
 STORE ?= out/celeba/.ris
 IDENTITY ?= identity
+ABLATION ?= $(STORE)
 results: setup
-	$(BIN)/python -m evaluate.results --store $(STORE) --identity $(IDENTITY)
+	$(BIN)/python -m evaluate.results --store $(STORE) --identity $(IDENTITY) \
+		--ablation-store $(ABLATION)
 
 BENCH ?=
 bench: setup

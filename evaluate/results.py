@@ -1,6 +1,7 @@
 """Recomputes the tables and figures of docs/results.md from a store.
 
-    python -m evaluate.results --store out/celeba/.ris --identity identity
+    python -m evaluate.results --store out/celeba/.ris --identity identity \\
+        --ablation-store out/celeba128/.ris
 
 The document keeps its words; what stands between ``<!-- NAME -->`` and ``<!-- end -->`` is written
 anew. Any labelled collection will do: metadata with CelebA's attributes and a column that says
@@ -13,6 +14,7 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from data.durable import replacing
@@ -57,8 +59,16 @@ def tables(
     yield "ams-majority", matches.table("majority")
     seen = predicted_labels(store, store.manifest(), LABELS)
     yield "ams-predicted", ams(found, seen).table("mean")
+
+
+def ablation_tables(
+    store: Store, identity: str | None, queries: int, k: int, images: Path
+) -> Iterator[tuple[str, str]]:
+    """The same for the comparison of options."""
+    ids = row_ids(store)
     found = rank_store(store, variants, k=k, queries=queries)
-    ablation = AblationResult(trsi(found, people), ams(found, labels))
+    overlap = trsi(found, identities(store, ids, identity))
+    ablation = AblationResult(overlap, ams(found, read_labels(store, ids, LABELS)))
     ablation_plot(ablation, images / "ablation.svg")
     yield "ablation", ablation.table()
 
@@ -69,13 +79,19 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument(
+        "--ablation-store", type=Path, help="another store to compare options in, with wider scores"
+    )
     parser.add_argument("--identity", help="metadata column that says who a face is")
     parser.add_argument("--queries", type=int, default=0, help="0: every face is one")
     parser.add_argument("--k", type=int, default=5)
     parser.add_argument("--document", type=Path, default=Path("docs/results.md"))
     args = parser.parse_args()
     images = args.document.parent / "images"
-    for name, table in tables(Store.open(args.store), args.identity, args.queries, args.k, images):
+    store = Store.open(args.store)
+    other = store if args.ablation_store is None else Store.open(args.ablation_store)
+    options = args.identity, args.queries, args.k, images
+    for name, table in chain(tables(store, *options), ablation_tables(other, *options)):
         text = fill(args.document.read_text(encoding="utf-8"), name, table)
         with replacing(args.document) as temporary:
             temporary.write_text(text, encoding="utf-8")
