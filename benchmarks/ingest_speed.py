@@ -98,7 +98,7 @@ class Timed:
 def stages(photos: Sequence[Path]) -> dict[str, float]:
     """CPU milliseconds of a face by stage, on one thread."""
     session, clock = Session(), Clock()
-    embedder = Timed(session.embedder(), "embed", "activations and scores", clock)
+    embedder = Timed(session.embedder(), "embed_all", "activations and scores", clock)
     inverter = Timed(session.inverter(), "invert", "encode", clock)
     reader = PhotoReader(embedder, lambda: inverter, TimedAligner(clock=clock))
     faces = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -89,17 +90,22 @@ class Embedder:
             latent_size=self.generator.latent_size,
         )
 
-    @torch.no_grad()
     def embed(self, w: torch.Tensor) -> Embedded:
         """One (512,) or (L, 512) code; threads may call this at once.
 
-        Faces go one at a time: on a CPU that is as fast as a batch, and the result cannot depend on
-        which faces happen to share it.
+        On a CPU this is as fast as a batch, and the result cannot depend on which faces happen to
+        share it.
         """
+        return self.embed_all([w])[0]
+
+    @torch.no_grad()
+    def embed_all(self, codes: Sequence[torch.Tensor]) -> list[Embedded]:
+        """Codes like `embed`'s in one pass, which is what a GPU wants; memory grows with them."""
         layout = self.generator.layout
-        if w.ndim == 2 and len(w) != layout.rows:
-            raise InputError(f"a W+ code has {len(w)} rows, this generator takes {layout.rows}")
-        code = w.to(self.generator.device)[None]
+        for w in codes:
+            if w.ndim == 2 and len(w) != layout.rows:
+                raise InputError(f"a W+ code has {len(w)} rows, this generator takes {layout.rows}")
+        code = torch.stack([w.expand(layout.rows, -1) for w in codes]).to(self.generator.device)
         sigma = self.generator.sigma(code)
         impl: Impl = "reference" if self.engine == "torch" else "auto"
         scores = contribution_scores(
@@ -110,8 +116,8 @@ class Embedder:
             max_resolution=self.max_resolution,
             impl=impl,
         )
-        full = code[0].expand(layout.rows, -1) if w.ndim == 1 else code[0]
-        return Embedded(full.cpu(), sigma[0].cpu(), scores[0].cpu())
+        parts = (part.cpu() for part in (code, sigma, scores))
+        return [Embedded(*face) for face in zip(*parts, strict=True)]
 
 
 def to_batch(pixels: list[np.ndarray]) -> torch.Tensor:

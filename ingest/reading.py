@@ -16,11 +16,14 @@ from data.shards import GIVEN, FaceRow
 from ingest.alignment.cut import Aligner, Cut, fits
 from ingest.alignment.finder import Face
 from ingest.decode import Photo, PhotoFile, decode
-from ingest.embedding import Embedder, to_batch
+from ingest.embedding import Embedded, Embedder, to_batch
 from ris.errors import ImageError
 
 if TYPE_CHECKING:
     from ingest.inversion import Inverter
+
+AT_ONCE = 16
+"""Faces that a device embeds at once, which bounds the memory of their activations."""
 
 
 @dataclass(frozen=True)
@@ -122,16 +125,18 @@ class PhotoReader:
     def rows(self, photos: Sequence[CutPhoto]) -> list[list[FaceRow] | ImageError]:
         """For each photo all its rows, old and new, or what is wrong with it."""
         codes = self._codes([photo for photo in photos if photo.task.code is None])
+        for photo in photos:
+            if photo.task.code is not None:
+                given = torch.from_numpy(photo.task.code), None
+                codes |= {photo.task.face_id(number): given for number in photo.cuts}
+        embedded = self._embedded({face: w for face, (w, _) in codes.items()})
         result: list[list[FaceRow] | ImageError] = []
         for photo in photos:
             rows = [dataclasses.replace(r, selection=self.aligner.faces) for r in photo.task.kept]
             try:
                 for number in photo.cuts:
-                    self._go_on()
                     face = photo.task.face_id(number)
-                    code = photo.task.code
-                    found = (torch.from_numpy(code), None) if code is not None else codes[face]
-                    rows.append(self._row(photo, number, *found))
+                    rows.append(self._row(photo, number, embedded[face], codes[face][1]))
             except ImageError as e:
                 result.append(e)
             else:
@@ -169,9 +174,20 @@ class PhotoReader:
             found |= zip(ids, zip(inversion.w, inversion.errors(), strict=True), strict=True)
         return found
 
-    def _row(self, photo: CutPhoto, number: int, w: torch.Tensor, error: float | None) -> FaceRow:
-        # one at a time on a device too: a batch of them is the embedder's to offer
-        embedded = self.embedder.embed(w)
+    def _embedded(self, codes: dict[str, torch.Tensor]) -> dict[str, Embedded]:
+        """Sigma and scores by face id."""
+        faces = list(codes)
+        group = AT_ONCE if self.on_device else 1
+        found: dict[str, Embedded] = {}
+        for start in range(0, len(faces), group):
+            self._go_on()
+            ids = faces[start : start + group]
+            found |= zip(ids, self.embedder.embed_all([codes[i] for i in ids]), strict=True)
+        return found
+
+    def _row(
+        self, photo: CutPhoto, number: int, embedded: Embedded, error: float | None
+    ) -> FaceRow:
         if not (torch.isfinite(embedded.sigma).all() and torch.isfinite(embedded.scores).all()):
             raise ImageError("invert", "the latent gives values that are not finite")
         task, cut = photo.task, photo.cuts[number]
