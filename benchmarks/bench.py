@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ris.cores import usable_cores
+
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("startup", "scores", "ingest_speed", "search")
 Results = dict[str, Any]
@@ -64,7 +66,7 @@ def machine() -> Results:
 
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": platform.platform(),
         "python": platform.python_version(),

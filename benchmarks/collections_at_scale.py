@@ -24,7 +24,7 @@ import torch
 
 from data.statistics import style_statistics
 from data.store import Store
-from index.build import row_tensors
+from index.rows import row_tensors
 from ris.masks import POSE, class_row, eligible_channels
 from ris.normaliser import Normaliser, StyleStatistics
 from ris.representation import DEFAULT_MASK, DEFAULT_NORM

@@ -31,7 +31,7 @@ from edit.transfer import Editor, TransferOptions
 from evaluate.frechet import SHARE, FrechetResult, compare, part_moments
 from evaluate.picture_features import Extractor, Features, PooledHead
 from evaluate.plots import frechet_plot
-from index.build import row_tensors
+from index.rows import row_tensors
 from ingest.inversion import OptimisationInverter, load_inverter
 from ingest.sampling import sample_w
 from ingest.session import Session

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -35,6 +34,7 @@ from ingest.reading import PhotoReader, Task
 from ingest.session import Session
 from ingest.sources import find_photos
 from ingest.threads import one_thread
+from ris.cores import usable_cores
 from ris.errors import ImageError
 from ris.memory import keep_freed_memory
 
@@ -161,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--json", type=Path, help="file to write the result to")
     options = parser.parse_args(arguments)
     keep_freed_memory()
-    result: dict[str, Any] = {"cores": len(os.sched_getaffinity(0))}
+    result: dict[str, Any] = {"cores": usable_cores()}
     photos = list(islice(find_photos(options.photos), max([options.count, *options.memory])))
     if options.count:
         timed_ones = photos[: options.count]

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from ingest.collection import ingest_collection
 from ingest.sampling import sample
 from ingest.session import Session
 from query.demo import PORTRAIT
+from ris.cores import usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 WARM = """
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             found[name] = summary(cold(words, store, options.runs))
         for name, costs in warm(store, options.photo, face, 2 * options.runs).items():
             found[name] = summary(costs)
-        facts = {"faces": store.manifest().rows, "runs": options.runs, "cores": os.cpu_count()}
+        facts = {"faces": store.manifest().rows, "runs": options.runs, "cores": usable_cores()}
     print("| command | s, median | best | CPU s, median | best |\n|---|---|---|---|---|")
     for name, s in found.items():
         print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in s.values()) + " |")

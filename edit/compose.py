@@ -15,7 +15,7 @@ from edit.drawing import heat_map, pictures, render, strip, transfer_grid
 from edit.paste import Blend, border_mask, change_mask, paste
 from edit.subjects import Subject, edit_embedder, edit_scores, from_face, seed_subject
 from edit.transfer import Editor, TransferOptions
-from index.build import row_tensors
+from index.rows import row_tensors
 from ingest.decode import decode
 from ingest.session import Session
 from query.search import search

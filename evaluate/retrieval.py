@@ -20,7 +20,7 @@ from evaluate.representations import (
     WholeStyle,
     rank,
 )
-from index.build import row_tensors
+from index.rows import row_tensors
 from ris.contribution import AverageScores
 from ris.errors import InputError
 from ris.layout import StyleLayout

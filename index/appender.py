@@ -7,22 +7,21 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from data.durable import disk_error, sync_file, sync_folder
+from data.durable import sync_file, sync_folder
 from index.approximate import ApproximateIndex
 from index.directory import open_index
-from index.locked import LockedFolder
+from index.locked import FolderChange, LockedFolder
 from index.meta import ATTACHED, CODES, FAISS, GROWING, IDS, PROJECTION, FileRecord, file_name
 from index.protocol import unit_rows
 from index.sketch import SketchIndex
 from index.storage import VectorFiles, save_arrays
 
 
-class IndexAppender:
+class IndexAppender(FolderChange):
     """Changes an index in place; a context manager.
 
     What was learned from the rows when the index was built (projection, lists, codes, efforts)
@@ -39,7 +38,7 @@ class IndexAppender:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
+        super().__init__(folder)
         self._lock = LockedFolder(self.folder)
         self._files: VectorFiles | None = None
         try:
@@ -56,19 +55,6 @@ class IndexAppender:
         self._new_ids: list[bytes] = []
         self._build = self.folder / self.meta.build
         self._open = True
-
-    def __enter__(self) -> IndexAppender:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.abort()
-        if isinstance(error, OSError):
-            raise disk_error(error, self.folder) from error
 
     @property
     def rows(self) -> int:

@@ -10,15 +10,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 
-from data import shards
 from data.manifest import StoreSettings
 from data.statistics import style_statistics
 from data.store import Store
 from index.feature import check_feature, index_folder
 from index.kinds import KINDS
+from index.rows import row_ids, row_tensors
 from index.update import IndexUpdate, MakeVectors, Recipe, attached
 from index.writer import IndexWriter
 from ris.errors import InputError, StoreError
@@ -42,15 +41,6 @@ def parse_bytes(text: str) -> int:
         raise InputError(f"{text!r} is not a size: write it as 500MB or 4GB")
     unit = match[2] if match[2].endswith("B") or not match[2] else match[2] + "B"
     return int(float(match[1]) * _UNITS[unit])
-
-
-def row_tensors(
-    batch: pa.RecordBatch, settings: StoreSettings
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N, C) sigma and (N, K, C') scores of a batch of rows, float32."""
-    sigma = torch.from_numpy(shards.vectors(batch, "sigma").copy())
-    scores = torch.from_numpy(shards.vectors(batch, "scores").astype(np.float32))
-    return sigma, scores.reshape(len(batch), len(settings.classes), -1)
 
 
 def build_indices(
@@ -123,8 +113,9 @@ def build_indices(
         }
         done = 0
         for batch in store.batches(["id", "sigma", "scores"], manifest) if writers else ():
+            ids, tensors = row_ids(batch), row_tensors(batch, settings)
             for feature, writer in writers.items():
-                vectors, ids = maker(feature)(batch, normaliser)
+                vectors = maker(feature)(tensors, normaliser)
                 present = np.flatnonzero(np.abs(vectors).max(axis=1) > 0)
                 writer.append(vectors[present], [ids[i] for i in present])
             done += len(batch)
@@ -143,19 +134,16 @@ def build_indices(
 
 
 def _vectors(
-    batch: pa.RecordBatch,
+    tensors: tuple[torch.Tensor, torch.Tensor],
     normaliser: Normaliser,
     *,
     settings: StoreSettings,
     feature: str,
     options: MaskOptions,
-) -> tuple[np.ndarray, list[str]]:
-    """(n, D) float32 masked vectors of a batch of rows, and their ids."""
-    sigma, scores = row_tensors(batch, settings)
+) -> np.ndarray:
+    """(n, D) float32 masked vectors of rows' sigma and scores."""
     layout, classes = settings.covered, settings.classes
-    vectors = represent(sigma, scores, layout, classes, feature, options, normaliser)
-    ids = batch.column(batch.schema.get_field_index("id")).to_pylist()
-    return vectors.numpy(), ids
+    return represent(*tensors, layout, classes, feature, options, normaliser).numpy()
 
 
 def _dims(settings: StoreSettings, feature: str, options: MaskOptions) -> int:

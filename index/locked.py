@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from abc import ABC, abstractmethod
 from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -12,6 +15,36 @@ from index.meta import BUILD, META, IndexMeta, file_name, read_meta
 from ris.errors import IndexMissingError, StoreError
 
 TEMPORARY = ".tmp-"
+Change = TypeVar("Change", bound="FolderChange")
+
+
+class FolderChange(ABC):
+    """A change of an index's folder, as a context manager: left without having published
+    anything, it leaves the index as it was; an error of the disk ends in a `StoreError`.
+
+    Args:
+        folder: the index's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    def __enter__(self: Change) -> Change:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.abort()
+        if isinstance(error, OSError):
+            raise disk_error(error, self.folder) from error
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Drops what was not published; does nothing where there is nothing to drop."""
 
 
 class LockedFolder:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from index.vectors import BLOCK_BYTES
+from index.vectors import row_blocks
 from ris.ops.scan import MOST_DIMS, row_slices, sparse_cosines
 
 MOST_USED = 0.4  # share of non-zero values below which this storage is the smaller one
@@ -73,14 +73,10 @@ class SparseVectors:
         `start` counts within `rows`. The array is reused: it is valid until the next block.
         """
         count = self.rows if rows is None else len(rows)
-        size = max(1, BLOCK_BYTES // (4 * self.dims))
-        buffer = np.empty((min(size, count), self.dims), np.float32)
-        for start in range(0, count, size):
-            stop = min(start + size, count)
+        for start, stop, block in row_blocks(count, self.dims, self.dims):
             at, firsts = row_slices(self._ends, np.arange(start, stop), rows)
             channels = self._channels[at]
             lengths = np.diff(firsts, append=len(channels))
-            block = buffer[: stop - start]
             block[...] = 0
             block[np.repeat(np.arange(len(block)), lengths), channels] = self._values[at]
             yield start, block

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
@@ -38,7 +37,7 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 class VectorFiles:
-    """Appends rows to the files of a folder; a context manager.
+    """Appends rows to the files of a folder, until `close`.
 
     The first rows decide between the two layouts.
 
@@ -62,17 +61,6 @@ class VectorFiles:
             for name, size in sizes.items():
                 os.truncate(folder / name, size)
             self._open(tuple(sizes))
-
-    def __enter__(self) -> VectorFiles:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def append(self, unit: np.ndarray) -> None:
         """Adds (n, D) float32 unit rows."""

@@ -34,6 +34,7 @@ from data.store import Store
 from index import kinds
 from index.appender import IndexAppender
 from index.meta import IndexMeta
+from index.rows import row_ids, row_tensors
 from index.storage import DENSE, SPARSE
 from ris.errors import MismatchError, StoreError
 from ris.normaliser import Normaliser
@@ -43,8 +44,8 @@ GROWTH = 0.5
 GONE = 0.2
 SAME = 1e-6  # squared distance of unit vectors that differ by rounding only
 
-MakeVectors = Callable[[pa.RecordBatch, Normaliser], tuple[np.ndarray, list[str]]]
-"""A batch of the store's rows -> (n, D) vectors, zero where there is nothing, and n ids."""
+MakeVectors = Callable[[tuple[torch.Tensor, torch.Tensor], Normaliser], np.ndarray]
+"""Sigma and scores of n rows -> (n, D) vectors, zero where there is nothing."""
 
 
 @dataclass(frozen=True)
@@ -192,8 +193,8 @@ class IndexUpdate:
             if _mark(shard) in seen:
                 continue
             for batch in self._read(shard.file):
-                vectors, ids = make(batch, self._normaliser)
-                self._take(vectors, ids)
+                vectors = make(row_tensors(batch, self._manifest.settings), self._normaliser)
+                self._take(vectors, row_ids(batch))
         rows = self._appender.rows - self._appender.gone
         removed = self._before + self._appended - rows
         return self._appender.finish(
@@ -221,7 +222,7 @@ class IndexUpdate:
     def _ids(self, shards: Sequence[Shard]) -> np.ndarray:
         """(n,) bytes: the ids of all faces in some shards."""
         parts = [
-            np.array([name.encode() for name in batch.column("id").to_pylist()])
+            np.array([name.encode() for name in row_ids(batch)])
             for shard in shards
             for batch in self._read(shard.file, ["id"])
         ]

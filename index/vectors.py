@@ -37,6 +37,16 @@ def decode(half: np.ndarray, out: np.ndarray) -> np.ndarray:
     return out
 
 
+def row_blocks(count: int, dims: int, width: int) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yields (start, stop, (stop - start, width) float32 to write to) over `count` rows of `dims`
+    channels. The array is reused: it is valid until the next block."""
+    size = max(1, BLOCK_BYTES // (4 * dims))
+    buffer = np.empty((min(size, count), width), np.float32)
+    for start in range(0, count, size):
+        stop = min(start + size, count)
+        yield start, stop, buffer[: stop - start]
+
+
 class Vectors:
     """N unit vectors of D dimensions in a float16 file.
 
@@ -61,12 +71,9 @@ class Vectors:
         `start` counts within `rows`. The array is reused: it is valid until the next block.
         """
         count = self.rows if rows is None else len(rows)
-        size = max(1, BLOCK_BYTES // (4 * self.dims))
-        buffer = np.empty((min(size, count), self.dims), np.float32)
-        for start in range(0, count, size):
-            stop = min(start + size, count)
+        for start, stop, block in row_blocks(count, self.dims, self.dims):
             half = self._half[start:stop] if rows is None else self._half[rows[start:stop]]
-            yield start, decode(half, buffer[: stop - start])
+            yield start, decode(half, block)
 
     def products(self, queries: np.ndarray, start: int, stop: int) -> np.ndarray:
         """(Q, D) float32 queries -> (Q, stop - start) float32 inner products."""
@@ -83,16 +90,12 @@ class Vectors:
         columns = used_columns(queries)
         if columns is not None:
             queries = np.ascontiguousarray(queries[:, columns])
-        width = queries.shape[1]
-        size = max(1, BLOCK_BYTES // (4 * self.dims))
-        buffer = np.empty((min(size, count), width), np.float32)
         out = np.empty((len(queries), count), np.float32)
-        for start in range(0, count, size):
-            stop = min(start + size, count)
+        for start, stop, room in row_blocks(count, self.dims, queries.shape[1]):
             block = half[start:stop] if rows is None else half[rows[start:stop]]
             if columns is not None:
                 block = block.take(columns, axis=1)
-            np.matmul(queries, decode(block, buffer[: stop - start]).T, out=out[:, start:stop])
+            np.matmul(queries, decode(block, room).T, out=out[:, start:stop])
         return out
 
     def cosines(self, query: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:

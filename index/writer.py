@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from data.durable import disk_error, sync_file, sync_folder
 from index import kinds, recall
 from index.approximate import ApproximateIndex
-from index.locked import TEMPORARY, LockedFolder
+from index.locked import TEMPORARY, FolderChange, LockedFolder
 from index.meta import (
     ATTACHED,
     BUILD,
@@ -35,7 +34,7 @@ from index.storage import VectorFiles, open_vectors, save_arrays
 MEMORY = 4 << 30  # bytes that searching may hold unless told otherwise
 
 
-class IndexWriter:
+class IndexWriter(FolderChange):
     """Writes one index; a context manager.
 
     ::
@@ -49,26 +48,27 @@ class IndexWriter:
     nothing of the new one.
 
     Args:
-        final_dir: the index's folder, e.g. ``.ris/index/eyes``.
+        folder: the index's folder, e.g. ``.ris/index/eyes``.
         dims: D.
 
     Raises:
         StoreError: another run is writing this index.
     """
 
-    def __init__(self, final_dir: Path, dims: int) -> None:
+    def __init__(self, folder: Path, dims: int) -> None:
         if dims < 1:
             raise ValueError(f"vectors have at least 1 dimension, not {dims}")
-        self.final_dir, self.dims = Path(final_dir), dims
-        self._folder = LockedFolder(self.final_dir)
+        super().__init__(folder)
+        self.dims = dims
+        self._folder = LockedFolder(self.folder)
         try:
             token = secrets.token_hex(4)
             self._build = BUILD + token
-            self._temporary = self.final_dir / (TEMPORARY + token)
+            self._temporary = self.folder / (TEMPORARY + token)
             self._temporary.mkdir()
         except OSError as error:
             self._folder.release()
-            raise disk_error(error, self.final_dir) from error
+            raise disk_error(error, self.folder) from error
         self._files = VectorFiles(self._temporary, dims)
         self._ids: list[np.ndarray] = []
         self._open = True
@@ -77,19 +77,6 @@ class IndexWriter:
     def rows(self) -> int:
         """Rows appended so far."""
         return self._files.rows
-
-    def __enter__(self) -> IndexWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.abort()
-        if isinstance(error, OSError):
-            raise disk_error(error, self.final_dir) from error
 
     def append(self, rows: np.ndarray, ids: Sequence[str] | None = None) -> None:
         """Adds rows at the end.
@@ -164,8 +151,8 @@ class IndexWriter:
         )
         report = asdict(result)
         sync_folder(self._temporary)
-        self._temporary.rename(self.final_dir / self._build)
-        sync_folder(self.final_dir)
+        self._temporary.rename(self.folder / self._build)
+        sync_folder(self.folder)
         self._folder.publish(json.dumps(report, indent=1))
         self._folder.clean()
         return report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ from threading import Lock
 from typing import TypeVar
 
 import torch
+
+from ris.cores import usable_cores
 
 T = TypeVar("T")
 
@@ -52,11 +53,7 @@ class StepCounter:
 def worker_count() -> int:
     """How many single threads keep the machine busy: the cores that this process may use, or
     fewer where torch was told so (``OMP_NUM_THREADS``); at most `MOST_WORKERS`."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this system
-        cores = os.cpu_count() or 1
-    return max(1, min(cores, torch.get_num_threads(), MOST_WORKERS))
+    return max(1, min(usable_cores(), torch.get_num_threads(), MOST_WORKERS))
 
 
 @contextmanager

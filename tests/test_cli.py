@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
-import sys
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 import pytest
 import typer
+from commands import run_ris
 
 import cli
 
@@ -22,18 +23,7 @@ def ris(monkeypatch, capsys, tmp_path):
     """Runs a command line in an empty folder; gives exit status, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ris", *map(str, words)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as e:
-            status = int(e.code or 0)
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return status, captured.out, captured.err
-
-    return run
+    return partial(run_ris, monkeypatch, capsys)
 
 
 @pytest.fixture

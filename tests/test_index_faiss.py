@@ -10,11 +10,11 @@ import torch
 
 from index import kinds, recall
 from index.approximate import ApproximateIndex
-from index.build import row_tensors
 from index.directory import open_index
 from index.efforts import Effort, Efforts
 from index.exact import ExactIndex
 from index.meta import FAISS, PROJECTION
+from index.rows import row_tensors
 from index.vectors import Vectors
 from index.writer import IndexWriter
 from ris.errors import StoreError

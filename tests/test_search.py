@@ -11,7 +11,8 @@ import pytest
 
 from data.statistics import style_statistics
 from data.store import Store
-from index.build import build_indices, parse_bytes, row_tensors
+from index.build import build_indices, parse_bytes
+from index.rows import row_tensors
 from ingest.decode import decode_aligned
 from query.faces import query_face
 from query.search import parse_features, search

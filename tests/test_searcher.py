@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run_ris
 from PIL import Image
 
 import cli
@@ -137,17 +138,7 @@ def ris(monkeypatch, capsys, store):
     """Runs a command line beside the store; gives exit status, stdout and stderr."""
     monkeypatch.chdir(store.folder.parent)
 
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ris", *map(str, words)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as e:
-            status = int(e.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
+    return partial(run_ris, monkeypatch, capsys)
 
 
 def test_several_queries_on_the_command_line(ris, store, leaf):

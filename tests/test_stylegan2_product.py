@@ -7,12 +7,14 @@ import contextlib
 import json
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from checkpoints import as_nvidia, rosinality, write_pickle
+from commands import run_ris
 from PIL import Image
 
 import cli
@@ -23,20 +25,6 @@ from ris.generators.stylegan2 import StyleGAN2Config
 
 CONFIG = StyleGAN2Config((48, 48, 48, 48, 32, 24, 16), mapping_layers=2)  # 256 px
 FACES = 24
-
-
-def run(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
-    """A command line: exit status, stdout, stderr."""
-    monkeypatch.setattr(sys, "argv", ["ris", *map(str, words)])
-    capsys.readouterr()
-    status = 0
-    try:
-        cli.main()
-    except SystemExit as e:
-        status = int(e.code or 0)
-    captured = capsys.readouterr()
-    assert "Traceback" not in captured.err
-    return status, captured.out, captured.err
 
 
 def write(path: Path, seed: float = 0.0) -> Path:
@@ -72,7 +60,7 @@ def ris(made, monkeypatch, capsys, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(made, folder)
     monkeypatch.chdir(folder)
-    return lambda *words: run(monkeypatch, capsys, *words)
+    return partial(run_ris, monkeypatch, capsys)
 
 
 def test_everything_is_of_the_checkpoint(made):

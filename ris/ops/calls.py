@@ -49,6 +49,11 @@ def channels_last(x: torch.Tensor) -> bool:
     return x.permute(0, 2, 3, 1).is_contiguous()
 
 
+def as_channels_last(x: torch.Tensor) -> torch.Tensor:
+    """(B, C, H, W) in that order; itself where it is."""
+    return x if channels_last(x) else x.contiguous(memory_format=torch.channels_last)
+
+
 def threads() -> ctypes.c_long:
     """How many a kernel may use: as many as torch in this thread."""
     return ctypes.c_long(torch.get_num_threads())

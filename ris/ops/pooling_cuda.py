@@ -14,7 +14,7 @@ from functools import cache
 
 import torch
 
-from ris.ops.calls import address, channels_last
+from ris.ops.calls import address, as_channels_last
 from ris.ops.native import BuildError, build, cache_folder
 
 CHUNK = 512  # pixels that one thread sums in float32
@@ -71,8 +71,7 @@ def class_energy(
         if needed:
             raise ValueError("no kernel for these tensors on this GPU")
         return None
-    if not channels_last(activation):
-        activation = activation.contiguous(memory_format=torch.channels_last)
+    activation = as_channels_last(activation)
     masks = masks.contiguous()
     b, c, height, width = activation.shape
     k, chunks = masks.shape[1], -(-height * width // CHUNK)

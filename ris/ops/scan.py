@@ -16,6 +16,7 @@ from functools import cache
 
 import numpy as np
 
+from ris.cores import usable_cores
 from ris.ops.native import library
 
 MOST_DIMS = 1 << 16  # that 16-bit channel numbers can name
@@ -30,10 +31,9 @@ _BLOCK = 4 << 20  # values that a reference converts at a time
 @cache
 def cores() -> int:
     """Threads of a large scan: the usable cores, or fewer where OMP_NUM_THREADS says so."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     limit = os.environ.get("OMP_NUM_THREADS", "")
     allowed = int(limit) if limit.isdecimal() and int(limit) > 0 else MOST_THREADS
-    return max(1, min(usable or 1, allowed, MOST_THREADS))
+    return max(1, min(usable_cores(), allowed, MOST_THREADS))
 
 
 def code_ends(

@@ -14,7 +14,7 @@ from ctypes import c_float, c_long, c_void_p
 
 import torch
 
-from ris.ops.calls import address, channels_last, threads
+from ris.ops.calls import address, as_channels_last, threads
 
 
 def fits(library: ctypes.CDLL, channels: Sequence[int]) -> bool:
@@ -58,10 +58,7 @@ class Segmenter:
 
     def labels(self, activations: Sequence[torch.Tensor]) -> torch.Tensor:
         """(B, C, H, W) of every layer, all of one size -> (B, H, W) int64 classes."""
-        layers = [
-            x if channels_last(x) else x.contiguous(memory_format=torch.channels_last)
-            for x in activations
-        ]
+        layers = [as_channels_last(x) for x in activations]
         b, _, height, width = layers[0].shape
         labels = torch.empty(b, height, width, dtype=torch.int64)
         for i, out in enumerate(labels):

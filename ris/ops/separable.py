@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ris.ops.calls import address, channels_last, threads
+from ris.ops.calls import address, as_channels_last, threads
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def convolution(
     Returns:
         (B, C_out, H, W) channels-last.
     """
-    x, style = _last(x), style.contiguous()
+    x, style = as_channels_last(x), style.contiguous()
     b, _, height, width = x.shape
     made = _empty(b, layer.outputs, height, width)
     run = library.ris_dense if layer.taps is None else library.ris_separable
@@ -89,7 +89,7 @@ def convolution(
 
 def haar_up(library: ctypes.CDLL, x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
     """(B, 4c, H, W), (B, 4c) style -> (B, c, 2H, 2W): inverse Haar transform of their product."""
-    x, style = _last(x), style.contiguous()
+    x, style = as_channels_last(x), style.contiguous()
     b, channels, height, width = x.shape
     made = _empty(b, channels // 4, 2 * height, 2 * width)
     for i in range(b):
@@ -101,10 +101,6 @@ def haar_up(library: ctypes.CDLL, x: torch.Tensor, style: torch.Tensor) -> torch
             threads(),
         )
     return made
-
-
-def _last(x: torch.Tensor) -> torch.Tensor:
-    return x if channels_last(x) else x.contiguous(memory_format=torch.channels_last)
 
 
 def _empty(b: int, channels: int, height: int, width: int) -> torch.Tensor:
