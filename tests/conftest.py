@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from command_line import run_ris
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -14,6 +16,13 @@ SHARED = ROOT.parent / "shared"
 def _quiet_torch():
     torch.set_grad_enabled(True)
     os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+@pytest.fixture
+def ris(monkeypatch, capsys, tmp_path):
+    """Runs a command line in an empty folder; gives exit status, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    return partial(run_ris, monkeypatch, capsys)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ ROOMS = {
     "query": {"ris", "data", "ingest", "index"},
     "edit": {"ris", "data", "ingest", "index", "query"},
     "evaluate": {"ris", "data", "ingest", "index", "query", "edit"},
+    "commands": {"ris", "data", "ingest", "index", "query", "edit", "evaluate"},
 }
 METHOD = {"torch", "numpy"}
 """Third-party packages that the method itself may use."""
@@ -52,6 +53,10 @@ def test_the_method_needs_torch_and_numpy_only():
         own = METHOD | BUILD if path.name == "native.py" else METHOD
         foreign = imports(path) - set(sys.stdlib_module_names) - own - {"ris"}
         assert not foreign, path
+
+
+def test_the_entry_point_only_joins_commands():
+    assert imports(ROOT / "cli.py") & set(ROOMS) == {"commands", "ris"}
 
 
 @pytest.mark.parametrize("room", [*ROOMS, "cli"])

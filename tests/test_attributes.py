@@ -268,17 +268,10 @@ def test_a_face_that_is_gone_has_no_prediction(copy, classifier):
     assert attribute_logits_of(classifier, []).shape == (0, 40)
 
 
-def test_the_report(copy, monkeypatch, capsys):
+def test_the_report(copy, ris):
     """Labels are the predictions with some turned round, taken out, or all the same."""
-    import cli
-
-    def ris(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["ris", *words, "--store", str(copy.folder)])
-        with pytest.raises(SystemExit) as e:
-            cli.main()
-        return int(e.value.code or 0), *capsys.readouterr()
-
-    code, _, error = ris("eval", "attributes")
+    line = ("eval", "attributes", "--store", copy.folder)
+    code, _, error = ris(*line)
     assert (code, error.count("\n")) == (1, 1)
     assert "no column of CelebA's attributes" in error
     names = ["Smiling", "Male", "Bald", "Bangs"]
@@ -293,7 +286,7 @@ def test_the_report(copy, monkeypatch, capsys):
     table = copy.root / "labels.csv"
     table.write_text("\n".join(line.replace(",0", ",") for line in lines))
     join_metadata(copy, table)
-    code, printed, _ = ris("eval", "attributes", "--json")
+    code, printed, _ = ris(*line, "--json")
     found = json.loads(printed)
     assert (code, found["faces"], found["unread"]) == (0, 60, 0)
     each = found["attributes"]
@@ -312,7 +305,7 @@ def test_the_report(copy, monkeypatch, capsys):
     known = [v["auc"] for v in each.values() if v["auc"] is not None]
     assert found["mean"]["auc"] == pytest.approx(np.mean(known))
     assert len(found["missing"]) == 36
-    _, printed, _ = ris("eval", "attributes")
+    printed = ris(*line).out
     assert "| Smiling | 60 | 90.0 |" in printed
     assert "| Bangs | 0 | - | - | - | - | - |" in printed
     assert "No labels of 5_o_Clock_Shadow" in printed

@@ -5,25 +5,17 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import get_args
 
 import pytest
 import typer
-from commands import run_ris
 
 import cli
+from commands.faces import FaceChoice, InverterKind
+from commands.options import AlignedInput
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture
-def ris(monkeypatch, capsys, tmp_path):
-    """Runs a command line in an empty folder; gives exit status, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    return partial(run_ris, monkeypatch, capsys)
 
 
 @pytest.fixture
@@ -212,15 +204,15 @@ def test_a_catalogue_can_be_fitted_and_used(ris, faces, tmp_path):
 @pytest.mark.parametrize(
     ("choice", "module", "name"),
     [
-        ("AlignedInput", "ingest.alignment.cut", "Aligned"),
-        ("FaceChoice", "ingest.alignment.cut", "Faces"),
-        ("InverterKind", "ingest.inverters", "InverterKind"),
+        (AlignedInput, "ingest.alignment.cut", "Aligned"),
+        (FaceChoice, "ingest.alignment.cut", "Faces"),
+        (InverterKind, "ingest.inverters", "InverterKind"),
     ],
 )
 def test_choices_are_those_of_the_api(choice, module, name):
     """They are written down twice, because the API's modules are slow to import."""
     options = get_args(getattr(importlib.import_module(module), name))
-    assert [option.value for option in getattr(cli, choice)] == list(options)
+    assert [option.value for option in choice] == list(options)
 
 
 def test_transfer_writes_a_picture_that_says_what_it_is(ris, store):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 
@@ -242,22 +241,14 @@ def test_files_that_are_no_features(tmp_path, arrays, message):
         Features.load(tmp_path / "a.npz")
 
 
-def test_the_command(tmp_path, monkeypatch, capsys):
-    import cli
-
-    def ris(*words):
-        monkeypatch.setattr(sys, "argv", ["ris", "eval", "frechet", *map(str, words)])
-        with contextlib.suppress(SystemExit):
-            cli.main()
-        return capsys.readouterr()
-
-    monkeypatch.chdir(tmp_path)
+def test_the_command(tmp_path, ris):
+    line = ("eval", "frechet")
     rng = np.random.default_rng(0)
     for name in "ab":
         Features("x", "mine", rng.standard_normal((30, 3))).save(tmp_path / f"{name}.npz")
     paint(tmp_path / "few", 2, 0)
     (tmp_path / "empty").mkdir()
-    found = json.loads(ris("a.npz", "b.npz", "--json", "--plot", "new/f.svg").out)
+    found = json.loads(ris(*line, "a.npz", "b.npz", "--json", "--plot", "new/f.svg").out)
     assert (found["extractor"], found["pictures"]) == ("mine", [30, 30])
     assert len(found["parts"]) == 10 and found["plain"] == found["parts"][-1]["frechet"]
     assert found["frechet"] < found["plain"]
@@ -271,7 +262,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         (("a.npz", "b.npz", "--sizes", 1), "2 sizes at least"),
         (("a.npz", "b.npz", "--plot", "f.gif"), "f.gif: a plot is written as .png or .svg"),
     ]:
-        err = ris(*words).err
+        err = ris(*line, *words).err
         assert message in err and err.count("\n") == 1
 
 

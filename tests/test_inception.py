@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -184,21 +182,13 @@ def test_files_that_are_no_weights(fid, fid_file, tmp_path):
 
 
 @torch.no_grad()
-def test_the_command(faces, rendered, fid, fid_file, tmp_path, monkeypatch, capsys):
-    import cli
-
-    def ris(*words):
-        monkeypatch.setattr(sys, "argv", ["ris", "eval", "frechet", *map(str, words)])
-        with contextlib.suppress(SystemExit):
-            cli.main()
-        return capsys.readouterr()
-
+def test_the_command(faces, rendered, fid, fid_file, tmp_path, ris):
     files = sorted(faces.glob("*.jpg"))[:8]
     for i, file in enumerate(files):
         (tmp_path / "ab"[i % 2]).mkdir(exist_ok=True)
         (tmp_path / "ab"[i % 2] / file.name).write_bytes(file.read_bytes())
-    monkeypatch.chdir(tmp_path)
-    result = json.loads(ris("a", "b", "--weights", fid_file, "--sizes", 2, "--json").out)
+    line = ("eval", "frechet")
+    result = json.loads(ris(*line, "a", "b", "--weights", fid_file, "--sizes", 2, "--json").out)
     assert result["extractor"] == f"Inception-v3 FID {file_sha256(fid_file)[:8]}"
     assert (result["pictures"], result["unread"]) == ([4, 4], 0)
     # the same from the pictures at hand, the features taken one by one
@@ -216,5 +206,5 @@ def test_the_command(faces, rendered, fid, fid_file, tmp_path, monkeypatch, caps
         (("a", "b", "--weights", "bad.pth"), "bad.pth is no torch file"),
         (("a", "b", "--weights", "none.pth"), "no file none.pth"),
     ]:
-        err = ris(*words).err
+        err = ris(*line, *words).err
         assert message in err and err.count("\n") == 1 and "Traceback" not in err

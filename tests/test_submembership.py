@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -143,26 +141,17 @@ def test_a_sheet_of_photos_and_of_codes(faces, session, tmp_path):
         assert np.abs(np.asarray(a, float) - np.asarray(b, float)).mean() < 4
 
 
-def test_the_command(filled, tmp_path, monkeypatch, capsys):
-    import cli
-
-    def ris(*words):
-        line = ["ris", "eval", "submembership", "--store", filled.folder, *words]
-        monkeypatch.setattr(sys, "argv", list(map(str, line)))
-        with contextlib.suppress(SystemExit):
-            cli.main()
-        return capsys.readouterr()
-
-    monkeypatch.chdir(tmp_path)
+def test_the_command(filled, tmp_path, ris):
+    line = ("eval", "submembership", "--store", filled.folder)
     words = ("--features", "mouth,eyes", "--clusters", "2,5", "--top", 50)
-    out = ris(*words, "--json", "--plot", "a.svg").out
+    out = ris(*line, *words, "--json", "--plot", "a.svg").out
     found = json.loads(out)
     assert found["top"] == 50 and list(found["features"]) == ["mouth", "eyes"]
     assert [r["clusters"] for r in found["features"]["eyes"]["ratios"]] == [2, 5]
     plot = (tmp_path / "a.svg").read_bytes()
-    assert ris(*words, "--json", "--plot", "a.svg").out == out
+    assert ris(*line, *words, "--json", "--plot", "a.svg").out == out
     assert (tmp_path / "a.svg").read_bytes() == plot
-    printed = ris("--features", "nose", "--clusters", 3, "--sheet", "s.png").out
+    printed = ris(*line, "--features", "nose", "--clusters", 3, "--sheet", "s.png").out
     assert printed == "s.png: 3 clusters of faces by nose\n"
     assert (tmp_path / "s.png").exists()
     for words, message in [
@@ -177,5 +166,5 @@ def test_the_command(filled, tmp_path, monkeypatch, capsys):
         (("--sheet", "s.png"), "a sheet shows one feature and one number of clusters"),
         (("--features", "nose", "--clusters", 3, "--sheet", "s.gif"), "s.gif: a picture is"),
     ]:
-        err = ris(*words).err
+        err = ris(*line, *words).err
         assert message in err and err.count("\n") == 1

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import sys
+from typing import NamedTuple
 
 import cli
 
 
-def run_ris(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
+class Ran(NamedTuple):
+    """What a command line left."""
+
+    status: int
+    out: str
+    err: str
+
+
+def run_ris(monkeypatch, capsys, *words: object) -> Ran:
     """A command line: exit status, stdout, stderr."""
     monkeypatch.setattr(sys, "argv", ["ris", *map(str, words)])
     capsys.readouterr()
@@ -18,4 +27,4 @@ def run_ris(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
         status = int(e.code or 0)
     captured = capsys.readouterr()
     assert "Traceback" not in captured.err
-    return status, captured.out, captured.err
+    return Ran(status, captured.out, captured.err)

@@ -1,0 +1,193 @@
+"""`ris sample` and `ris ingest`: faces in."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from commands.options import AlignedInput, CatalogOption, GeneratorOption, JsonOption, StoreOption
+from commands.stores import home
+from commands.terminal import print_json, progress_bar, shown
+from ris.errors import InputError
+
+
+class Format(str, Enum):
+    """Picture formats."""
+
+    jpg = "jpg"
+    png = "png"
+
+
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Folder for the faces.")],
+    n: Annotated[int, typer.Option("--n", help="Number of faces.")] = 100,
+    seed: Annotated[int, typer.Option(help="First seed.")] = 0,
+    truncation: Annotated[float, typer.Option(help="0 (mean face) to 1 (full variety).")] = 0.7,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Pixels (default: the generator's)."),
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", help="Picture format.")] = Format.jpg,
+    generator: GeneratorOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Render faces and write their latents beside them, so that ingesting them is quick.
+
+    Example: ris sample faces/ --n 200 --seed 0
+    """
+    from data.assets import load_generator
+    from ingest import sampling
+
+    with progress_bar("rendering", as_json) as progress:
+        rendered = sampling.sample(
+            folder,
+            load_generator(generator) if generator else load_generator(),
+            n=n,
+            seed=seed,
+            truncation=truncation,
+            size=size,
+            suffix=f".{form.value}",
+            progress=(lambda done: progress(done, n)) if progress else None,
+        )
+    if as_json:
+        print_json({"folder": folder, "rendered": rendered, "kept": n - rendered})
+    else:
+        print(f"{rendered} faces rendered, {n - rendered} were there; now: ris ingest {folder}")
+
+
+class FaceChoice(str, Enum):
+    """Which faces of a photo become rows."""
+
+    largest = "largest"
+    all = "all"
+
+
+class EngineKind(str, Enum):
+    """See `ingest.embedding.Engine`."""
+
+    auto = "auto"
+    native = "native"
+    torch = "torch"
+
+
+class InverterKind(str, Enum):
+    """How a photo becomes a code, without a file."""
+
+    encoder = "encoder"
+    optimisation = "optimisation"
+
+
+InverterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--inverter",
+        help="From photo to code: encoder, optimisation, or a pSp or e4e checkpoint (.pt) "
+        "(default: as the store's faces, else encoder).",
+    ),
+]
+
+
+def _inverter(given: str | None) -> dict[str, Any]:
+    """The session's options behind --inverter."""
+    if given is None or given in InverterKind.__members__:
+        return {"inverter_kind": given}
+    path = Path(str(given))
+    if not path.suffix:
+        raise InputError(f"--inverter is encoder, optimisation or a file (.pt), not {given!r}")
+    return {"inverter_file": path}
+
+
+def ingest(
+    path: Annotated[str, typer.Argument(help="Folder, photo, list of paths (.txt), or pattern.")],
+    store: StoreOption = None,
+    latents: Annotated[
+        Path | None, typer.Option(help="Codes (N,512) or (N,L,512): .parquet, .npy, .npz, .pt.")
+    ] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet joined by file name.")
+    ] = None,
+    aligned: Annotated[
+        AlignedInput, typer.Option(help="Photos are face crops: find out, yes or no.")
+    ] = AlignedInput.auto,
+    faces: Annotated[
+        FaceChoice, typer.Option(help="Take the largest face of a photo, or all.")
+    ] = FaceChoice.largest,
+    inverter: InverterOption = None,
+    refine: Annotated[
+        int | None,
+        typer.Option(help="Steps of optimisation: none after the encoder, 60 without, by default."),
+    ] = None,
+    max_resolution: Annotated[
+        int, typer.Option(help="Widest activation in the scores; 0 for all.")
+    ] = 64,
+    engine: Annotated[
+        EngineKind,
+        typer.Option(help="What computes the scores: kernels compiled here, or torch alone."),
+    ] = EngineKind.auto,
+    raw: Annotated[bool, typer.Option("--raw", help="No instance norm in the scores.")] = False,
+    prune: Annotated[bool, typer.Option(help="Remove faces whose photo is gone.")] = False,
+    catalog: CatalogOption = None,
+    generator: GeneratorOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the faces in photos and add them; run it again to resume or to add what is new.
+
+    Example: ris ingest celebahq/ --metadata labels.csv
+    """
+    from ingest.collection import ingest_collection
+    from ingest.session import Session
+
+    target = home(store)
+    session = Session(
+        generator_file=generator,
+        catalogue_path=catalog,
+        max_resolution=max_resolution or None,
+        instance_norm=not raw,
+        **_inverter(inverter),
+        refine=refine,
+        engine=engine.value,
+        aligned=aligned.value,
+        faces=faces.value,
+    )
+    with progress_bar("ingesting", as_json) as progress:
+        done = ingest_collection(
+            path,
+            target,
+            session,
+            latents=latents,
+            metadata=metadata,
+            prune=prune,
+            progress=progress,
+        )
+    report = done.report
+    if as_json:
+        print_json(
+            {
+                "ingested": report.ingested,
+                "skipped": report.skipped,
+                "failed": report.failed,
+                "pruned": done.pruned,
+                "failures": [vars(f) for f in report.failures],
+                "engine": session.embedder().engine_used,
+                "seconds": round(report.seconds, 3),
+            }
+        )
+    else:
+        print(
+            f"{report.ingested} faces ingested, {report.skipped} skipped (already there), "
+            f"{report.failed} failed, in {report.seconds:.1f} s"
+        )
+        for reason, count in report.reasons().most_common():
+            print(f"  {count} x {reason}")
+        for failure in report.failures[:10]:
+            print(f"  {failure.path}: {failure.reason}")
+        if done.pruned:
+            print(f"{done.pruned} faces removed, their photos are gone")
+        if done.labelled:
+            print(f"metadata for {done.labelled[0]} faces, none for {done.labelled[1]}")
+        print(f"{shown(done.store.folder)} holds {done.faces} faces; now: ris index --all")
+    if report.failed and not done.faces:
+        raise InputError(f"no photo in {path} gave a face")

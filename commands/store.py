@@ -1,0 +1,129 @@
+"""What is in a store, and out of it: info, sql, verify, remove, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from commands.options import JsonOption, StoreOption
+from commands.stores import open_store
+from commands.terminal import print_json
+from ris.errors import InputError
+
+
+def info(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Say what the store holds and which indices there are.
+
+    Example: ris info
+    """
+    from data.inspect import summary
+
+    facts = summary(open_store(store))
+    if as_json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        if name == "indices":
+            print("indices")
+            for feature, entry in value.items():
+                state = "current" if entry["current"] else "older than the store"
+                size = f"{entry['bytes'] / 2**20:.1f} MB"
+                print(f"  {feature:<11} {entry['kind']}, {entry['rows']} faces, {size}, {state}")
+        else:
+            print(f"{name:<17} {', '.join(value) if isinstance(value, list) else value}")
+
+
+def sql(
+    statement: Annotated[str, typer.Argument(help="SQL over the view faces.")],
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask DuckDB about the faces: a view `faces` with everything but the vectors.
+
+    Example: ris sql "select id, path from faces limit 5"
+    """
+    from data.views import run_sql
+
+    columns, rows = run_sql(open_store(store), statement)
+    if as_json:
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+        return
+    print("\t".join(columns))
+    for row in rows:
+        print("\t".join("" if value is None else str(value) for value in row))
+
+
+def verify(
+    drop_damaged: Annotated[
+        bool, typer.Option(help="Take damaged shards out, to ingest their photos again.")
+    ] = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every shard against its hash, and that the photos are still there.
+
+    Example: ris verify
+    """
+    from data.inspect import verify as check
+    from ris.errors import StoreError
+
+    found = check(open_store(store), drop_damaged=drop_damaged)
+    if as_json:
+        print_json(vars(found))
+    else:
+        print(f"{found.shards} shards, {found.faces} faces, {len(found.damaged)} shards damaged")
+        for path in found.missing_photos:
+            print(f"  photo gone: {path}")
+    if found.damaged and not drop_damaged:
+        raise StoreError(
+            f"{', '.join(found.damaged)} damaged ({found.lost_faces} faces): "
+            "`ris verify --drop-damaged`, then `ris ingest` brings them back"
+        )
+
+
+def remove(
+    face: Annotated[list[str] | None, typer.Argument(help="Face ids.")] = None,
+    where: Annotated[str | None, typer.Option(help="SQL condition instead of ids.")] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete faces from the store (never the photos).
+
+    Example: ris remove 0f3a9c5d1e --store .ris
+    """
+    from data.views import select_ids
+
+    opened = open_store(store)
+    if bool(face) == (where is not None):
+        raise InputError("name face ids, or a condition with --where (one of the two)")
+    ids = (
+        select_ids(opened, where) if where is not None else {opened.face(f).id for f in face or []}
+    )
+    removed = opened.remove(ids)
+    if as_json:
+        print_json({"removed": removed, "faces": opened.manifest().rows})
+    else:
+        print(f"{removed} faces removed; now: ris index --all")
+
+
+def export(
+    target: Annotated[Path, typer.Argument(help="File to write (.parquet).")],
+    column: Annotated[
+        list[str] | None, typer.Option(help="Column; repeatable (default: id, path, w, sigma).")
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the vectors into one Parquet file for other tools.
+
+    Example: ris export faces.parquet --column id --column sigma
+    """
+    from data.inspect import export as write
+
+    rows = write(open_store(store), target, column or ["id", "path", "w", "sigma"])
+    if as_json:
+        print_json({"file": target, "rows": rows})
+    else:
+        print(f"{rows} faces written to {target}")
