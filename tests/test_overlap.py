@@ -151,8 +151,14 @@ def test_an_interrupt_ends_at_once_and_loses_nothing(folder, tmp_path, faces):
     many = tmp_path / "photos"
     many.mkdir()
     for photo in faces.glob("*.jpg"):
-        shutil.copy(photo, many)
-    command = [sys.executable, "-m", "cli", "ingest", "photos"]
+        for i in range(5):  # as many photos: what follows a picture in its file is not read
+            (many / f"{photo.stem}-{i}.jpg").write_bytes(photo.read_bytes() + bytes([i]))
+    # a shell's background jobs ignore Ctrl-C, and what they start does too
+    code = (
+        "import signal, sys, cli; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "sys.argv = ['ris', 'ingest', 'photos']; cli.main()"
+    )
+    command = [sys.executable, "-c", code]
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
     process = subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
     manifest = tmp_path / ".ris" / "manifest.json"
@@ -162,10 +168,9 @@ def test_an_interrupt_ends_at_once_and_loses_nothing(folder, tmp_path, faces):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert err == "ris: interrupted; what was committed is kept\n"
+    assert (process.returncode, err) == (130, "ris: interrupted; what was committed is kept\n")
     kept = Store.open(manifest.parent).manifest().rows
-    assert 0 < kept < 60
+    assert 0 < kept < 300
 
 
 def test_workers_follow_the_cores_and_the_users_setting():
