@@ -8,7 +8,7 @@ import sys
 import typer
 
 from commands import catalog, faces, measures, models, search, store, transfer
-from commands.terminal import complain
+from commands.terminal import notify
 from ris.errors import RisError
 from ris.memory import keep_freed_memory
 
@@ -44,7 +44,7 @@ def main() -> None:
         _fail(str(e))
     except SystemExit as e:
         if e.code == 130:  # Typer's word for an interrupt
-            complain("interrupted; what was committed is kept")
+            notify("interrupted; what was committed is kept")
         raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    complain(message)
+    notify(message)
     sys.exit(1)
 
 

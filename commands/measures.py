@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Protocol
 
 import typer
 
@@ -70,10 +70,7 @@ def eval_trsi(
     result = trsi(found, people)
     if plot:
         trsi_plot(result, plot)
-    if as_json:
-        print_json(result.to_json())
-    else:
-        print(result.table())
+    _print_result(result, as_json)
 
 
 @app.command("ams")
@@ -152,10 +149,7 @@ def eval_ablation(
     result = AblationResult(trsi(found, people), ams(found, labels))
     if plot:
         ablation_plot(result, plot)
-    if as_json:
-        print_json(result.to_json())
-    else:
-        print(result.table())
+    _print_result(result, as_json)
 
 
 @app.command("attributes")
@@ -175,10 +169,7 @@ def eval_attributes(
         report = evaluate_attributes(open_store(store), progress=progress)
     if plot:
         attributes_plot(report, plot)
-    if as_json:
-        print_json(report.to_json())
-    else:
-        print(report.table())
+    _print_result(report, as_json)
 
 
 @app.command("submembership")
@@ -219,7 +210,7 @@ def eval_submembership(
             seed=seed,
             progress=progress,
         )
-    print_json(result.to_json()) if as_json else print(result.table())
+    _print_result(result, as_json)
     if plot:
         plots.submembership_plot(result, plot)
 
@@ -255,9 +246,21 @@ def eval_frechet(
         result = evaluate_frechet(
             first, second, sizes=sizes, share=share, seed=seed, network=network, progress=progress
         )
-    print_json(result.to_json()) if as_json else print(result.table())
+    _print_result(result, as_json)
     if plot:
         plots.frechet_plot({f"{first} - {second}": result}, plot)
+
+
+class _Result(Protocol):
+    def to_json(self) -> dict[str, Any]: ...
+    def table(self) -> str: ...
+
+
+def _print_result(result: _Result, as_json: bool) -> None:
+    if as_json:
+        print_json(result.to_json())
+    else:
+        print(result.table())
 
 
 def _words(text: str) -> list[str]:

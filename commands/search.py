@@ -10,7 +10,7 @@ import typer
 
 from commands.options import AlignedInput, GeneratorOption, JsonOption, Mask, Norm, StoreOption
 from commands.stores import build_missing, open_store
-from commands.terminal import complain, print_json, progress_bar, shown
+from commands.terminal import notify, print_json, progress_bar, shown
 from ris.errors import InputError, RisError
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def query(
     values: list[dict[str, Any]] = []
     for i, (argument, result) in enumerate(zip(face, found, strict=True)):
         if isinstance(result, RisError):
-            complain(str(result))
+            notify(str(result))
             values.append({"query": {"id": None, "path": argument}, "error": str(result)})
             continue
         if sheets:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from commands.terminal import notify
 
 if TYPE_CHECKING:
     from data.store import Store
@@ -33,7 +34,7 @@ def build_missing(store: Store, features: Iterable[str]) -> None:
     if missing:
         from index.build import build_indices
 
-        print(f"ris: no index for {', '.join(missing)} yet, building it", file=sys.stderr)
+        notify(f"no index for {', '.join(missing)} yet, building it")
         build_indices(store, missing)
 
 

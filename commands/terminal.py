@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 
-def complain(message: str) -> None:
+def notify(message: str) -> None:
     """One line on stderr, whatever breaks the message has."""
     print("ris: " + " ".join(message.split()), file=sys.stderr)
 

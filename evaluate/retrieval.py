@@ -20,7 +20,7 @@ from evaluate.representations import (
     WholeStyle,
     rank,
 )
-from index.rows import row_tensors
+from index.rows import batch_ids, row_tensors
 from ris.contribution import AverageScores
 from ris.errors import InputError
 from ris.layout import StyleLayout
@@ -147,7 +147,7 @@ class Rankings:
 def row_ids(store: Store, manifest: Manifest | None = None) -> list[str]:
     """The faces' ids, in row order."""
     batches = store.batches(["id"], manifest or store.manifest())
-    return [i for batch in batches for i in batch.column(0).to_pylist()]
+    return [i for batch in batches for i in batch_ids(batch)]
 
 
 def rank_store(

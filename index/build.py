@@ -17,7 +17,7 @@ from data.statistics import style_statistics
 from data.store import Store
 from index.feature import check_feature, index_folder
 from index.kinds import KINDS
-from index.rows import row_ids, row_tensors
+from index.rows import batch_ids, row_tensors
 from index.update import IndexUpdate, MakeVectors, Recipe, attached
 from index.writer import IndexWriter
 from ris.errors import InputError, StoreError
@@ -113,7 +113,7 @@ def build_indices(
         }
         done = 0
         for batch in store.batches(["id", "sigma", "scores"], manifest) if writers else ():
-            ids, tensors = row_ids(batch), row_tensors(batch, settings)
+            ids, tensors = batch_ids(batch), row_tensors(batch, settings)
             for feature, writer in writers.items():
                 vectors = maker(feature)(tensors, normaliser)
                 present = np.flatnonzero(np.abs(vectors).max(axis=1) > 0)

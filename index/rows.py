@@ -10,9 +10,9 @@ from data import shards
 from data.manifest import StoreSettings
 
 
-def row_ids(batch: pa.RecordBatch) -> list[str]:
+def batch_ids(batch: pa.RecordBatch) -> list[str]:
     """Face ids of a batch of rows."""
-    ids: list[str] = batch.column(batch.schema.get_field_index("id")).to_pylist()
+    ids: list[str] = batch.column("id").to_pylist()
     return ids
 
 

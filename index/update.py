@@ -34,7 +34,7 @@ from data.store import Store
 from index import kinds
 from index.appender import IndexAppender
 from index.meta import IndexMeta
-from index.rows import row_ids, row_tensors
+from index.rows import batch_ids, row_tensors
 from index.storage import DENSE, SPARSE
 from ris.errors import MismatchError, StoreError
 from ris.normaliser import Normaliser
@@ -194,7 +194,7 @@ class IndexUpdate:
                 continue
             for batch in self._read(shard.file):
                 vectors = make(row_tensors(batch, self._manifest.settings), self._normaliser)
-                self._take(vectors, row_ids(batch))
+                self._take(vectors, batch_ids(batch))
         rows = self._appender.rows - self._appender.gone
         removed = self._before + self._appended - rows
         return self._appender.finish(
@@ -222,7 +222,7 @@ class IndexUpdate:
     def _ids(self, shards: Sequence[Shard]) -> np.ndarray:
         """(n,) bytes: the ids of all faces in some shards."""
         parts = [
-            np.array([name.encode() for name in row_ids(batch)])
+            np.array([name.encode() for name in batch_ids(batch)])
             for shard in shards
             for batch in self._read(shard.file, ["id"])
         ]

@@ -16,15 +16,20 @@ class Ran(NamedTuple):
     err: str
 
 
-def run_ris(monkeypatch, capsys, *words: object) -> Ran:
-    """A command line: exit status, stdout, stderr."""
+def status_of(monkeypatch, *words: object) -> int:
+    """A command line's exit status."""
     monkeypatch.setattr(sys, "argv", ["ris", *map(str, words)])
-    capsys.readouterr()
-    status = 0
     try:
         cli.main()
     except SystemExit as e:
-        status = int(e.code or 0)
+        return int(e.code or 0)
+    return 0
+
+
+def run_ris(monkeypatch, capsys, *words: object) -> Ran:
+    """A command line: exit status, stdout, stderr."""
+    capsys.readouterr()
+    status = status_of(monkeypatch, *words)
     captured = capsys.readouterr()
     assert "Traceback" not in captured.err
     return Ran(status, captured.out, captured.err)

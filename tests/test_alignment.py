@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image, ImageOps
 
 from data.blendshapes import BLENDSHAPES
@@ -21,7 +22,6 @@ from ingest.alignment.quad import LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE, SCALE, sid
 from ingest.decode import WORK_PIXELS, Photo, decode
 from ris.errors import ImageError
 
-ROOT = Path(__file__).resolve().parent.parent
 EYES = 0.245
 """Distance between the eyes of an aligned face, in sides of its square."""
 

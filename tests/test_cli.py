@@ -10,12 +10,11 @@ from typing import get_args
 
 import pytest
 import typer
+from conftest import ROOT
 
 import cli
 from commands.faces import FaceChoice, InverterKind
 from commands.options import AlignedInput
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture

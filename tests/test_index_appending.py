@@ -7,10 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from data.store import Store
 from index import kinds, update
@@ -23,7 +23,6 @@ from index.writer import IndexWriter
 from ris.errors import MismatchError, StoreError
 from ris.masks import MaskOptions
 
-ROOT = Path(__file__).resolve().parent.parent
 DIMS = 60
 
 

@@ -3,10 +3,10 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from index.directory import open_index
 from index.exact import SLACK, STRIDE, ExactIndex
@@ -14,8 +14,6 @@ from index.meta import META, read_meta
 from index.vectors import SPARSE, Vectors, decode
 from index.writer import IndexWriter
 from ris.errors import IndexMissingError, StoreError
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def write_index(folder, rows, kind="exact", **meta):

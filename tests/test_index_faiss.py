@@ -2,11 +2,11 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 
 from index import kinds, recall
 from index.approximate import ApproximateIndex
@@ -20,7 +20,6 @@ from index.writer import IndexWriter
 from ris.errors import StoreError
 from ris.masks import feature_mask
 
-ROOT = Path(__file__).resolve().parent.parent
 ROWS = 3500
 FAISS_KINDS = [kind for kind in kinds.KINDS if kind != "exact"]
 APPROXIMATE = ["ivf", "hnsw", "pq"]

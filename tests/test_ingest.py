@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image
 
 from data.failures import read_failures
@@ -23,8 +24,6 @@ from data.store import Store
 from ingest.collection import ingest_collection
 from ingest.sampling import sample, sample_w
 from ris.errors import InputError, MismatchError
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture

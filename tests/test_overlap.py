@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from conftest import ROOT
 from PIL import Image
 
 from data.failures import read_failures
@@ -25,8 +26,6 @@ from ingest.embedding import to_batch
 from ingest.pipeline import ingest
 from ingest.reading import PhotoReader
 from ingest.threads import MOST_WORKERS, one_thread, single_threads, worker_count
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,10 @@ import ast
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PROBE = """
 import sys, cli
 try:

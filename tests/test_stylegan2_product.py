@@ -3,10 +3,8 @@ transfer; and no mixing with another generator."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -14,10 +12,9 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import as_nvidia, rosinality, write_pickle
-from command_line import run_ris
+from command_line import run_ris, status_of
 from PIL import Image
 
-import cli
 from data.store import Store
 from data.stylegan2_files import load_stylegan2
 from ris.catalogue_fit import DEFAULT_LAYERS, feature_layers
@@ -42,9 +39,7 @@ def made(tmp_path_factory):
         patch.chdir(folder)
 
         def ris(*words: object) -> None:
-            patch.setattr(sys, "argv", ["ris", *map(str, words)])
-            with contextlib.suppress(SystemExit):
-                cli.main()
+            assert status_of(patch, *words) == 0
 
         write(folder / "ours.pt")
         ris("sample", "faces", "--n", FACES, "--generator", "ours.pt", "--format", "png")
