@@ -36,7 +36,7 @@ from index.appender import IndexAppender
 from index.meta import IndexMeta
 from index.rows import batch_ids, row_tensors
 from index.storage import DENSE, SPARSE
-from ris.errors import MismatchError, StoreError
+from ris.errors import IndexMissingError, MismatchError, StoreError
 from ris.normaliser import Normaliser
 
 DRIFT = 0.025  # leaves 97 % of the top ten as they were, at either end (docs/search.md)
@@ -166,7 +166,7 @@ class IndexUpdate:
                     return None
                 update = cls(appender, store, manifest, recipe)
                 seen = set(appender.attached["shards"].tolist())
-            except (StoreError, KeyError, ValueError):
+            except (IndexMissingError, StoreError, KeyError, ValueError):
                 return None  # damaged, or nothing to go by; a lock held by others fails below
             if drift(update._normaliser, normaliser) > DRIFT:
                 return None

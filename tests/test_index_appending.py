@@ -324,6 +324,28 @@ def test_a_damaged_index_is_built_anew(store):
     FeatureIndex.open(store, "eyes")
 
 
+@pytest.mark.parametrize("step", ["append", "finish"])
+def test_a_kill_during_the_first_build_is_healed_by_the_next(store, step):
+    """Killed for real: a folder without any index is left, and the next run builds one there."""
+    store, _ = store
+    code = f"""
+import os, signal, sys
+from pathlib import Path
+from data.store import Store
+from index.build import build_indices
+from index.writer import IndexWriter
+def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
+IndexWriter.{step} = die
+build_indices(Store.open(Path(sys.argv[1])), ["nose"])
+"""
+    run = subprocess.run([sys.executable, "-c", code, store.folder], cwd=ROOT, capture_output=True)
+    assert run.returncode == -signal.SIGKILL, run.stderr
+    assert any((store.folder / "index" / "nose").glob(".tmp-*"))
+    build_indices(store, ["nose"])
+    assert FeatureIndex.open(store, "nose").vectors.rows == 48
+    assert not any((store.folder / "index" / "nose").glob(".tmp-*"))
+
+
 def test_an_update_waits_for_nobody(store):
     store, rest = store
     store.append(rest)
