@@ -1,19 +1,32 @@
-"""Files that are either the old or the new one, whatever happens while they are written."""
+"""Files that are either the old or the new one, whatever happens while they are written.
+
+Every write ends in a checked flush and a sync: an error that a disk reports late (a full disk, an
+input/output error) surfaces as a `StoreError` before anything takes the place of the old file.
+Numpy's `tofile`, and its `save` into an open file, drop the error of the last flush: arrays are
+written by `write_array`, `save_npy` and `save_npz`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from ris.errors import StoreError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _MARK = ".tmp-"
 STALE = 3600.0
 """Seconds after which a temporary file cannot belong to a run that still writes it."""
+BLOCK = 16 << 20
+"""Bytes of an array that are written at a time."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -36,6 +49,42 @@ def sync_file(path: Path) -> None:
         os.close(fd)
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, as far as they are missing, durably: the parent of each
+    is synced.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        if folder.parent == folder:
+            break
+        folder = folder.parent
+    for new in reversed(missing):
+        new.mkdir(exist_ok=True)
+        sync_folder(new.parent)
+
+
+@contextlib.contextmanager
+def draft(path: Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path`, to be written and renamed by the block; what is still
+    there when the block ends is removed.
+
+    Raises:
+        StoreError: the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}{_MARK}{os.getpid()}-{os.urandom(4).hex()}")
+    try:
+        yield temporary
+    except OSError as e:
+        raise disk_error(e, path) from e
+    finally:
+        with contextlib.suppress(OSError):  # where even that fails, it is swept up later
+            temporary.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary path to write; puts it in the place of `path` when the block ends well.
@@ -47,20 +96,65 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         StoreError: the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}{_MARK}{os.getpid()}-{os.urandom(4).hex()}")
-    try:
+    with draft(path) as temporary:
         yield temporary
         sync_file(temporary)
         os.replace(temporary, path)
         sync_folder(path.parent)
-    except OSError as e:
-        raise disk_error(e, path) from e
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def write_array(file: IO[bytes], array: np.ndarray) -> None:
+    """Appends the raw bytes of an array to a file that is open for writing, in C order.
+
+    What numpy's `tofile` does, but every error of the disk is raised, here or when `file` is
+    flushed or closed.
+    """
+    import numpy as np
+
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    for start in range(0, len(flat), BLOCK):
+        file.write(flat[start : start + BLOCK].data)
+
+
+def save_npy(path: Path, array: np.ndarray) -> None:
+    """Writes an array as .npy, without pickled objects, and syncs the file.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
+    import numpy as np
+    from numpy.lib import format as npy
+
+    if array.dtype.hasobject:
+        raise ValueError("an array of Python objects is not written")
+    array = np.asarray(array, order="C")
+    with path.open("wb") as file:
+        npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(array))
+        write_array(file, array)
+        flush(file)
+
+
+def save_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays as .npz, without pickled objects, and syncs the file.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
+    import numpy as np
+
+    with path.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+        flush(file)
+
+
+def flush(file: IO[bytes]) -> None:
+    """Brings everything that was written into an open file onto the disk."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file name is one that `replacing` gives out."""
+    """Whether a file name is one that `draft` and `replacing` give out."""
     return name.startswith(".") and _MARK in name
 
 
@@ -70,6 +164,11 @@ def remove_stale(folder: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             if is_temporary(path.name) and time.time() - path.stat().st_mtime > STALE:
                 path.unlink()
+
+
+def tell(message: str) -> None:
+    """A warning for the person at the terminal, where a command goes on all the same."""
+    logging.getLogger("ris").warning("ris: %s", " ".join(message.split()))
 
 
 def disk_error(error: OSError, path: Path) -> StoreError:
