@@ -1,19 +1,34 @@
-"""The store's manifest: what the rows were made with and which shards are committed."""
+"""The store's manifest: what the rows were made with and which shards are committed.
+
+The file is JSON with a checksum over all of its values (``checksum``, SHA-256 of the rest with
+sorted keys and no blanks), and every value is checked when it is read: names that it gives are
+names of shards and nothing else. Format 2, of earlier versions, had no checksum; it is read and
+becomes format 3 with the next commit.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+import re
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from data import values
 from data.durable import replacing
 from ris.errors import MismatchError, StoreError
 from ris.layout import StyleLayer, StyleLayout
 
-FORMAT = 2
+FORMAT = 3
+UNCHECKED = 2
+"""The format without a checksum."""
 FILE = "manifest.json"
+SHARD_NAME = re.compile(r"part-([0-9]{5,12})\.parquet")
+MOST = 1 << 20
+"""More channels, rows or pixels than any network has."""
+RECOVER = "`ris verify --recover` makes it anew from the shards"
 MAX_RESOLUTION = 64
 """Widest activation in the scores unless told otherwise: wider ones find no more (docs/results.md)
 and cost as much again for every doubling."""
@@ -55,6 +70,36 @@ class StoreSettings:
         """Style layout of the C' leading channels that have contribution scores."""
         return self.layout.up_to(self.max_resolution)
 
+    @classmethod
+    def from_json(cls, value: Any) -> StoreSettings:
+        """The settings in JSON values, as `dataclasses.asdict` gives them.
+
+        Raises:
+            ValueError: a value that settings cannot have.
+        """
+        given = values.members(value, "settings", [f.name for f in fields(cls)])
+        classes = [
+            values.text(name, "a class") for name in values.items(given["classes"], "classes")
+        ]
+        if not classes or len(set(classes)) < len(classes):
+            raise ValueError("settings name no class, or one twice")
+        resolution = given["max_resolution"]
+        settings = cls(
+            generator=values.text(given["generator"], "generator"),
+            generator_name=values.text(given["generator_name"], "generator_name"),
+            catalogue=values.text(given["catalogue"], "catalogue"),
+            classes=tuple(classes),
+            layers=tuple(_layer(layer) for layer in values.items(given["layers"], "layers")),
+            max_resolution=None
+            if resolution is None
+            else values.whole(resolution, "max_resolution", 1),
+            instance_norm=values.truth(given["instance_norm"], "instance_norm"),
+            latent_rows=values.whole(given["latent_rows"], "latent_rows", 1, MOST),
+            latent_size=values.whole(given["latent_size"], "latent_size", 1, MOST),
+        )
+        _ = settings.covered  # both layouts check what they are made of
+        return settings
+
     def check(self, other: StoreSettings, store: Path) -> None:
         """Fails unless rows made with `other` may join a store made with these settings.
 
@@ -75,6 +120,19 @@ def _short(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+def _layer(value: Any) -> StyleLayer:
+    needed = [f.name for f in fields(StyleLayer) if f.default is MISSING]
+    given = values.members(value, "a layer", needed, [f.name for f in fields(StyleLayer)])
+    return StyleLayer(
+        name=values.text(given["name"], "a layer's name"),
+        channels=values.whole(given["channels"], "a layer's channels", 1, MOST),
+        resolution=values.whole(given["resolution"], "a layer's resolution", 1, MOST),
+        row=values.whole(given["row"], "a layer's row", 0, MOST),
+        to_image=values.truth(given.get("to_image", False), "to_image"),
+        early=values.truth(given.get("early", False), "early"),
+    )
+
+
 @dataclass(frozen=True)
 class Shard:
     """One committed Parquet file of rows."""
@@ -83,6 +141,38 @@ class Shard:
     rows: int
     bytes: int
     sha256: str
+
+    @property
+    def number(self) -> int:
+        """The number in its name."""
+        return shard_number(self.file)
+
+    @classmethod
+    def from_json(cls, value: Any) -> Shard:
+        """A shard in JSON values; ValueError if it is none, or its name is not a shard's."""
+        given = values.members(value, "a shard", [f.name for f in fields(cls)])
+        shard_number(given["file"])
+        if not re.fullmatch(r"[0-9a-f]{64}", values.text(given["sha256"], "sha256")):
+            raise ValueError(f"sha256 is {values.short(given['sha256'])}")
+        return cls(
+            file=given["file"],
+            rows=values.whole(given["rows"], "rows", 1),
+            bytes=values.whole(given["bytes"], "bytes", 1),
+            sha256=given["sha256"],
+        )
+
+
+def shard_name(number: int) -> str:
+    """Name of the shard of a number."""
+    return f"part-{number:05d}.parquet"
+
+
+def shard_number(name: Any) -> int:
+    """The inverse of `shard_name`; ValueError for a name that is no shard's."""
+    found = SHARD_NAME.fullmatch(values.text(name, "a shard's name"))
+    if not found or shard_name(int(found[1])) != name:
+        raise ValueError(f"a shard's name is {values.short(name)}")
+    return int(found[1])
 
 
 @dataclass(frozen=True)
@@ -111,10 +201,16 @@ class Manifest:
         text = json.dumps([asdict(self.settings), sorted(s.sha256 for s in self.shards)])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that the file says: two equal digests, one manifest."""
+        return _checksum(_plain(self))
+
     def write(self, folder: Path) -> None:
         """Commits this manifest; see `data.durable.replacing` for the order."""
+        text = json.dumps({**_plain(self), "checksum": self.digest}, indent=1)
         with replacing(folder / FILE) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -126,25 +222,70 @@ class Manifest:
         path = folder / FILE
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
-            if raw["format"] != FORMAT:
+            version = values.whole(raw["format"], "format")
+            if version not in (UNCHECKED, FORMAT):
                 raise StoreError(
-                    f"{folder} has store format {raw['format']}, this version of ris reads "
-                    f"{FORMAT}: use the version of ris that made it, or ingest the photos anew "
-                    "into another store (--store)"
+                    f"{folder} has store format {version}, this version of ris reads "
+                    f"{UNCHECKED} and {FORMAT}: use the version of ris that made it, or ingest the "
+                    "photos anew into another store (--store)"
                 )
-            settings = raw["settings"]
-            settings["classes"] = tuple(settings["classes"])
-            settings["layers"] = tuple(StyleLayer(**layer) for layer in settings["layers"])
-            return cls(
-                settings=StoreSettings(**settings),
-                shards=tuple(Shard(**shard) for shard in raw["shards"]),
-                next_shard=int(raw["next_shard"]),
-                generator_file=raw.get("generator_file"),
-                inverter_file=raw.get("inverter_file"),
-            )
+            checksum = raw.pop("checksum", None)
+            if (checksum is not None or version == FORMAT) and checksum != _checksum(raw):
+                raise ValueError("its checksum does not fit")
+            return cls._from_json(raw)
         except FileNotFoundError as e:
+            if has_remains(folder):
+                raise StoreError(f"{folder} has faces and no {FILE}: {RECOVER}") from e
             raise StoreError(f"{folder} is not a ris store: run `ris ingest FOLDER` first") from e
-        except (OSError, ValueError, KeyError, TypeError) as e:
+        except OSError as e:
+            raise StoreError(f"{path} cannot be read ({e.strerror or e})") from e
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise StoreError(
-                f"{path} is damaged or not a ris manifest ({type(e).__name__}: {e})"
+                f"{path} is damaged or not a ris manifest ({_reason(e)}): {RECOVER}"
             ) from e
+
+    @classmethod
+    def _from_json(cls, value: Any) -> Manifest:
+        known = [f.name for f in fields(cls)]
+        given = values.members(value, "it", ["settings", "shards", "next_shard", "format"], known)
+        shards = tuple(Shard.from_json(s) for s in values.items(given["shards"], "shards"))
+        if len({s.file for s in shards}) < len(shards):
+            raise ValueError("it lists a shard twice")
+        number = values.whole(given["next_shard"], "next_shard")
+        if any(s.number >= number for s in shards):
+            raise ValueError("next_shard is a number that a shard has")
+        for name in ("generator_file", "inverter_file"):
+            if given.get(name) is not None:
+                values.text(given[name], name)
+        return cls(
+            settings=StoreSettings.from_json(given["settings"]),
+            shards=shards,
+            next_shard=number,
+            generator_file=given.get("generator_file"),
+            inverter_file=given.get("inverter_file"),
+        )
+
+
+def has_remains(folder: Path) -> bool:
+    """Whether a folder holds shards of a store, or what a store keeps beside them."""
+    return any(
+        any(folder.glob(pattern))
+        for pattern in ("faces/part-*", "stats.parquet", "metadata.parquet", "index/*/meta.json")
+    )
+
+
+def _plain(manifest: Manifest) -> dict[str, Any]:
+    """JSON values of a manifest as they are after reading."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(manifest)))
+    return plain
+
+
+def _checksum(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError):
+        return "it is not JSON"
+    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)

@@ -194,7 +194,7 @@ def test_a_damaged_manifest_is_one_line(store, text):
 def test_a_newer_format_is_refused(store):
     path = store.folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
-    with pytest.raises(StoreError, match="format 99, this version of ris reads 2"):
+    with pytest.raises(StoreError, match="format 99, this version of ris reads 2 and 3"):
         Store.open(store.folder)
 
 
