@@ -33,6 +33,7 @@ from edit.subjects import Subject, edit_embedder, from_face, seed_subject
 from edit.transfer import Editor, TransferOptions
 from ingest.session import Session
 from query.faces import query_face
+from ris.choices import TAU
 from ris.eis import EisOptions
 from ris.generators.mobilestylegan import MobileStyleGAN
 from ris.masks import MaskOptions
@@ -198,7 +199,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--pairs", type=int, default=100)
     add("--features", nargs="+", default=list(FEATURES), choices=FEATURES)
     add("--alpha", type=float, default=ALPHA)
-    add("--tau", type=float, default=0.1)
+    add("--tau", type=float, default=TAU)
     add("--rho", type=float, nargs="+", default=[EisOptions.rho, 0.3], help="of EIS")
     add("--sheet", type=int, default=8, help="pairs on the sheets")
     add("--models", type=Path, required=True, help="folder with the face parser's TFLite file")

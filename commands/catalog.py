@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from commands.options import CatalogOption, GeneratorOption, JsonOption, StoreOption
+from commands.options import (
+    CatalogOption,
+    DeviceName,
+    DeviceOption,
+    GeneratorOption,
+    JsonOption,
+    StoreOption,
+)
 from commands.stores import home
 from commands.terminal import print_json, progress_bar, shown
 
@@ -28,6 +35,7 @@ def fit(
     faces: Annotated[int | None, typer.Option(help="Generated faces to fit on.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
     generator: GeneratorOption = None,
+    device: DeviceOption = DeviceName.auto,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -45,6 +53,7 @@ def fit(
             clusters=clusters,
             faces=faces,
             seed=seed,
+            device=device.value,
             progress=progress,
         )
     facts = {"file": file, "clusters": catalogue.clusters, "catalogue": catalogue.fingerprint}
@@ -63,6 +72,7 @@ def show(
     faces: Annotated[int, typer.Option(help="Number of generated faces.")] = 8,
     seed: Annotated[int, typer.Option(help="First seed.")] = 0,
     generator: GeneratorOption = None,
+    device: DeviceOption = DeviceName.auto,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -72,7 +82,15 @@ def show(
     """
     from query.catalogue_sheet import draw
 
-    areas = draw(out, catalog, generator_file=generator, store=home(store), faces=faces, seed=seed)
+    areas = draw(
+        out,
+        catalog,
+        generator_file=generator,
+        store=home(store),
+        faces=faces,
+        seed=seed,
+        device=device.value,
+    )
     if as_json:
         print_json({"file": out, "area": areas})
     else:

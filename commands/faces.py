@@ -8,7 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from commands.options import AlignedInput, CatalogOption, GeneratorOption, JsonOption, StoreOption
+from commands.options import (
+    AlignedInput,
+    CatalogOption,
+    DeviceName,
+    DeviceOption,
+    GeneratorOption,
+    JsonOption,
+    StoreOption,
+)
 from commands.stores import home
 from commands.terminal import print_json, progress_bar, shown
 from ris.errors import InputError
@@ -32,6 +40,7 @@ def sample(
     ] = None,
     form: Annotated[Format, typer.Option("--format", help="Picture format.")] = Format.jpg,
     generator: GeneratorOption = None,
+    device: DeviceOption = DeviceName.auto,
     as_json: JsonOption = False,
 ) -> None:
     """Render faces and write their latents beside them, so that ingesting them is quick.
@@ -44,7 +53,7 @@ def sample(
     with progress_bar("rendering", as_json) as progress:
         rendered = sampling.sample(
             folder,
-            load_generator(generator) if generator else load_generator(),
+            load_generator(generator, device=device.value),
             n=n,
             seed=seed,
             truncation=truncation,
@@ -131,6 +140,7 @@ def ingest(
     prune: Annotated[bool, typer.Option(help="Remove faces whose photo is gone.")] = False,
     catalog: CatalogOption = None,
     generator: GeneratorOption = None,
+    device: DeviceOption = DeviceName.auto,
     as_json: JsonOption = False,
 ) -> None:
     """Find the faces in photos and add them; run it again to resume or to add what is new.
@@ -151,6 +161,7 @@ def ingest(
         engine=engine.value,
         aligned=aligned.value,
         faces=faces.value,
+        device=device.value,
     )
     with progress_bar("ingesting", as_json) as progress:
         done = ingest_collection(

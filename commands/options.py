@@ -34,12 +34,24 @@ class AlignedInput(str, Enum):
     no = "no"
 
 
+class DeviceName(str, Enum):
+    """Where networks run, see `ris.choices.Device`."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 StoreOption = Annotated[
     Path | None,
     typer.Option("--store", help="The store's folder (default: .ris here or above)."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 PlotOption = Annotated[Path | None, typer.Option(help="Figure to write (.png or .svg).")]
+DeviceOption = Annotated[
+    DeviceName,
+    typer.Option("--device", help="Where networks run; auto: a CUDA device where there is one."),
+]
 CatalogOption = Annotated[
     Path | None, typer.Option("--catalog", help="A feature catalogue's file (default: shipped).")
 ]

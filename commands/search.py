@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.options import AlignedInput, GeneratorOption, JsonOption, Mask, Norm, StoreOption
+from commands.options import (
+    AlignedInput,
+    DeviceName,
+    DeviceOption,
+    GeneratorOption,
+    JsonOption,
+    Mask,
+    Norm,
+    StoreOption,
+)
 from commands.stores import build_missing, open_store
 from commands.terminal import notify, print_json, progress_bar, shown
+from ris.choices import TAU
 from ris.errors import InputError, RisError
 
 if TYPE_CHECKING:
@@ -34,7 +44,7 @@ def index(
     every: Annotated[bool, typer.Option("--all", help="eyes, nose, mouth, hair and pose.")] = False,
     kind: Annotated[Kind, typer.Option(help="Index kind.")] = Kind.auto,
     mask: Annotated[Mask, typer.Option(help="Soft q (Eq. 4), q > 0.8, or M > 0.4.")] = Mask.soft,
-    tau: Annotated[float, typer.Option(help="Softmax temperature (Eq. 4).")] = 0.07,
+    tau: Annotated[float, typer.Option(help="Softmax temperature (Eq. 4).")] = TAU,
     to_image: Annotated[bool, typer.Option(help="Use to-image channels too.")] = False,
     norm: Annotated[Norm, typer.Option(help="Normalisation of sigma.")] = Norm.blend,
     memory: Annotated[str, typer.Option(help="Memory that a search may hold.")] = "4GB",
@@ -103,6 +113,7 @@ def query(
     inverter: Annotated[
         Path | None, typer.Option(help="The store's pSp or e4e checkpoint, if it moved.")
     ] = None,
+    device: DeviceOption = DeviceName.auto,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -119,10 +130,11 @@ def query(
     features = parse_features(feature)
     build_missing(opened, features)
     reader = None
-    if aligned is not AlignedInput.auto or generator or inverter:
+    chosen = aligned is not AlignedInput.auto or device is not DeviceName.auto
+    if chosen or generator or inverter:
         from ingest.session import Session
 
-        reader = Session.of_store(opened, aligned.value, generator, inverter)
+        reader = Session.of_store(opened, aligned.value, generator, inverter, device.value)
         if generator:
             _ = reader.generator  # is it the store's?
     searcher = Searcher(opened, reader)

@@ -8,9 +8,17 @@ from typing import Annotated
 
 import typer
 
-from commands.options import GeneratorOption, JsonOption, Mask, StoreOption
+from commands.options import (
+    DeviceName,
+    DeviceOption,
+    GeneratorOption,
+    JsonOption,
+    Mask,
+    StoreOption,
+)
 from commands.stores import build_missing, home, open_if_there
 from commands.terminal import print_json, progress_bar
+from ris.choices import TAU
 from ris.errors import InputError
 
 
@@ -65,7 +73,7 @@ def transfer(
     ] = TransferRule.paper,
     method: Annotated[Method, typer.Option(help="The pair's masks, or averaged.")] = Method.ris,
     mask: Annotated[Mask, typer.Option(help="M > rho, soft q (Eq. 4), or q > 0.8.")] = Mask.score,
-    tau: Annotated[float, typer.Option(help="Softmax temperature (Eq. 4).")] = 0.07,
+    tau: Annotated[float, typer.Option(help="Softmax temperature (Eq. 4).")] = TAU,
     rho: Annotated[
         float | None, typer.Option(help="Least score M of a channel (0.4; EIS 0.2).")
     ] = None,
@@ -78,6 +86,7 @@ def transfer(
     ] = False,
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("transfer.png"),
     generator: GeneratorOption = None,
+    device: DeviceOption = DeviceName.auto,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -117,13 +126,13 @@ def transfer(
     )
     opened = open_if_there(store)
     session = None
-    if generator is not None:
+    if generator is not None or device is not DeviceName.auto:
         from ingest.session import Session
 
         session = (
-            Session.of_store(opened, generator_file=generator)
+            Session.of_store(opened, generator_file=generator, device=device.value)
             if opened is not None
-            else Session(generator_file=generator).at(home(store))
+            else Session(generator_file=generator, device=device.value).at(home(store))
         )
     if opened is not None and from_query is not None:
         build_missing(opened, request.features)

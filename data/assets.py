@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.registry import model_file, pull
+from ris.choices import Device
+from ris.devices import torch_device
 from ris.errors import ModelFileError
 
 if TYPE_CHECKING:
     import torch
 
     from ris.catalogue import FeatureCatalogue
+    from ris.generators.mobilestylegan import MobileStyleGAN
     from ris.generators.protocol import Generator
 
 DEFAULT_GENERATOR = "mobilestylegan-ffhq"
@@ -31,17 +34,29 @@ def catalogue_beside(folder: Path, generator: Generator) -> Path:
     return folder.absolute().parent / f"catalogue-{generator.fingerprint}.safetensors"
 
 
-def load_generator(name: str | Path = DEFAULT_GENERATOR) -> Generator:
+def load_generator(
+    name: str | Path | None = None, *, device: Device | torch.device = "cpu"
+) -> Generator:
     """The generator called `name`, whose files are pulled on first need, or that of a file of
     StyleGAN2 weights.
 
+    Args:
+        name: a name, a file, or None for the generator that ships.
+        device: where its weights are put, and everything is computed that is made with it.
+
     Raises:
         ModelFileError: unknown name, or its files cannot be fetched or read.
+        InputError: no such device here.
     """
+    place = torch_device(device) if isinstance(device, str) else device
     if isinstance(name, Path):
         from data.stylegan2_files import load_stylegan2
 
-        return load_stylegan2(name)
+        return load_stylegan2(name).to(place)
+    return _load_shipped(name or DEFAULT_GENERATOR).to(place)
+
+
+def _load_shipped(name: str) -> MobileStyleGAN:
     from data.openvino_ir import mobilestylegan_weights
     from ris.generators.mobilestylegan import MobileStyleGAN
 

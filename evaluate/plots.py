@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +40,26 @@ def check_plot(path: Path) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: a plot is written as .png or .svg")
     with needs("matplotlib"):
-        import matplotlib  # noqa: F401
+        _import_matplotlib()
+
+
+def _import_matplotlib() -> None:
+    """Imports matplotlib whatever ``MPLBACKEND`` says.
+
+    A notebook sets the variable to a backend that draws in it. A command that is run from there
+    inherits it, may lack that backend, and needs none; matplotlib would refuse to be imported.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    named = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        if named is not None:
+            os.environ["MPLBACKEND"] = named
+    if named is not None:
+        with contextlib.suppress(ValueError):  # not to be had here
+            matplotlib.rcParams["backend"] = named
 
 
 def write_plot(path: Path, draw: Callable[[Figure], None], width: float = WIDTH) -> None:

@@ -21,6 +21,7 @@ from ris.catalogue_fit import (
     sample_sigma,
     transfer_grouping,
 )
+from ris.choices import Device
 from ris.errors import InputError
 from ris.generators.protocol import Generator
 
@@ -37,6 +38,7 @@ def refit(
     clusters: int | None = None,
     faces: int | None = None,
     seed: int | None = None,
+    device: Device = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Path, FeatureCatalogue]:
     """Learns a catalogue anew from generated faces and writes it.
@@ -53,6 +55,7 @@ def refit(
         clusters: number of clusters; None for the shipped catalogue's way.
         faces: number of generated faces; None likewise.
         seed: of faces and clustering; None likewise.
+        device: where the generator and the clustering run.
         progress: called with steps done and steps in all.
 
     Raises:
@@ -65,7 +68,7 @@ def refit(
         raise InputError(f"{out}: a catalogue is written as .safetensors")
     if (clusters is not None and clusters < 16) or (faces is not None and faces < 8):
         raise InputError("a catalogue needs at least 16 clusters and 8 faces")
-    generator = load_generator(generator_file) if generator_file else load_generator()
+    generator = load_generator(generator_file, device=device)
     if out is None:
         assert store is not None
         out = catalogue_beside(store, generator)
@@ -110,7 +113,7 @@ def group_by_pictures(
     """
     from ingest.encoder import load_encoder_inverter
 
-    shipped = load_generator()
+    shipped = load_generator(device=generator.device)
     teacher = load_catalogue(shipped)
     encoder = load_encoder_inverter(shipped)
     fitted.check(generator)

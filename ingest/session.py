@@ -18,6 +18,7 @@ from data.assets import (
 from data.manifest import FILE as MANIFEST
 from data.manifest import MAX_RESOLUTION
 from data.store import Store
+from ris.choices import Device
 from ris.errors import MismatchError, ModelFileError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Session:
         engine: what computes the scores, see `ingest.embedding.Engine`.
         aligned: whether photos are face crops, see `ingest.alignment.cut.Aligner`.
         faces: take the largest face of each photo, or all.
+        device: where the networks run, see `ris.choices.Device`.
     """
 
     generator_name: str = DEFAULT_GENERATOR
@@ -61,6 +63,7 @@ class Session:
     engine: Engine = "auto"
     aligned: Aligned = "auto"
     faces: Faces = "largest"
+    device: Device = "auto"
 
     @classmethod
     def of_store(
@@ -69,6 +72,7 @@ class Session:
         aligned: Aligned = "auto",
         generator_file: Path | None = None,
         inverter_file: Path | None = None,
+        device: Device = "auto",
     ) -> Session:
         """The session that reads further photos as the rows of a store were read.
 
@@ -77,6 +81,7 @@ class Session:
             aligned: see `Session`.
             generator_file: the store's generator, where it is not found any more.
             inverter_file: likewise the checkpoint that its faces were inverted by.
+            device: see `Session`.
         """
         session = cls(
             generator_name=store.settings.generator_name,
@@ -85,6 +90,7 @@ class Session:
             max_resolution=store.settings.max_resolution,
             instance_norm=store.settings.instance_norm,
             aligned=aligned,
+            device=device,
         )
         return session.at(store.folder).following(store)
 
@@ -133,7 +139,7 @@ class Session:
             raise ModelFileError(
                 f"no generator file {self.generator_file}: name it with --generator"
             )
-        found = load_generator(self.generator_file or self.generator_name)
+        found = load_generator(self.generator_file or self.generator_name, device=self.device)
         if self.expected_generator not in (None, found.fingerprint):
             raise MismatchError(
                 f"the store's faces are of generator {self.expected_generator}, "

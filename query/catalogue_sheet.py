@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from data.assets import catalogue_beside, load_catalogue, load_generator
 from ingest.sampling import sample_w, to_image
 from query.sheet import save_picture
+from ris.choices import Device
 from ris.errors import InputError
 
 COLOURS = (
@@ -35,6 +36,7 @@ def draw(
     store: Path | None = None,
     faces: int = 8,
     seed: int = 0,
+    device: Device = "auto",
 ) -> dict[str, float]:
     """Draws a catalogue's classes over generated faces; returns each class's mean area.
 
@@ -45,13 +47,14 @@ def draw(
         store: the store's folder, beside which its catalogue lies.
         faces: number of faces, seeds `seed` onward.
         seed: first seed.
+        device: where the generator runs.
 
     Raises:
         InputError: no faces asked for, or another suffix.
     """
     if faces < 1:
         raise InputError(f"cannot draw {faces} faces")
-    generator = load_generator(generator_file) if generator_file else load_generator()
+    generator = load_generator(generator_file, device=device)
     if source is None and generator_file is not None and store is not None:
         source = catalogue_beside(store, generator)
     catalogue = load_catalogue(generator, source)
@@ -61,7 +64,7 @@ def draw(
         with torch.no_grad():
             sigma = generator.sigma(sample_w(generator, number)[None])
             steps = generator.activations(sigma, catalogue.needed_resolution(generator.layout))
-            masks = catalogue.segment({step.layer: step.input for step in steps})[0]
+            masks = catalogue.segment({step.layer: step.input for step in steps})[0].cpu()
             picture = to_image(generator.render(sigma)[0], TILE)
         areas += masks.mean((1, 2))
         tiles.append((picture, _overlay(picture, masks)))

@@ -236,9 +236,9 @@ def group_like(
     size = (fitted.size, fitted.size)
     clusters, wanted = [], []
     for done, (own, known) in enumerate(pairs, 1):
-        clusters.append(own)
+        clusters.append(own.cpu())
         resized = F.interpolate(known[:, None].float(), size=size, mode="nearest-exact")
-        wanted.append(resized[:, 0].long())
+        wanted.append(resized[:, 0].long().cpu())
         if progress is not None:
             progress(done)
     groups = group_by_overlap(torch.cat(clusters), torch.cat(wanted), fitted.clusters, len(classes))

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from ris.choices import TAU
 from ris.layout import StyleLayout
 
 MaskKind = Literal["soft", "hard", "score"]
@@ -36,7 +37,7 @@ class MaskOptions:
     """
 
     kind: MaskKind = "soft"
-    tau: float = 0.1
+    tau: float = TAU
     threshold: float = 0.8
     rho: float = 0.4
     least: int = 16

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from ris.choices import TAU
 from ris.features import (
     HAIR,
     POSE,
@@ -38,7 +39,7 @@ def eligible_channels(layout: StyleLayout, feature: str, *, to_image: bool = Fal
     return torch.from_numpy(eligible(layout, feature, to_image=to_image))
 
 
-def membership(scores: torch.Tensor, tau: float = 0.1) -> torch.Tensor:
+def membership(scores: torch.Tensor, tau: float = TAU) -> torch.Tensor:
     """(..., K, C) scores M -> (..., K, C) soft membership q = softmax_k(M / tau) (Eq. 4)."""
     return torch.softmax(scores / tau, dim=-2)
 

@@ -10,7 +10,7 @@ from ris.layout import StyleLayout
 from ris.masks import MaskOptions, eligible_channels, feature_mask
 from ris.normaliser import Normaliser, NormMode
 
-DEFAULT_MASK = MaskOptions(tau=0.07)
+DEFAULT_MASK = MaskOptions()
 DEFAULT_NORM: NormMode = "blend"
 """How indices are made; chosen on labelled real faces (docs/results.md)."""
 

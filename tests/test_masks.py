@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import numpy as np
 import pytest
 import torch
 
+import commands.search
+import commands.transfer
+from edit.transfer import TransferOptions
+from ris.choices import TAU
 from ris.contribution import AverageScores, class_energy, pair_scores
 from ris.features import eligible, face_vector
 from ris.layout import StyleLayer, StyleLayout
 from ris.masks import MaskOptions, eligible_channels, feature_mask, features_of, membership
 from ris.normaliser import Normaliser
-from ris.representation import represent
+from ris.representation import DEFAULT_MASK, represent
 
 CLASSES = ("eyes", "hair", "background")
 LAYOUT = StyleLayout(
@@ -34,8 +39,8 @@ SCORES = torch.tensor(
 )[None]
 
 
-def soft(column: list[float], row: int) -> float:
-    weights = [math.exp(v / 0.1) for v in column]
+def soft(column: list[float], row: int, tau: float = 0.07) -> float:
+    weights = [math.exp(v / tau) for v in column]
     return weights[row] / sum(weights)
 
 
@@ -94,6 +99,16 @@ def test_soft_membership_of_known_scores():
     torch.testing.assert_close(q.sum(1), torch.ones(1, 6))
     column = SCORES[0, :, 3].tolist()
     assert q[0, 0, 3].item() == pytest.approx(soft(column, 0), abs=1e-6)
+    papers = membership(SCORES, 0.1)
+    assert papers[0, 0, 3].item() == pytest.approx(soft(column, 0, 0.1), abs=1e-6)
+
+
+def test_one_temperature_is_the_default_everywhere():
+    defaults = {MaskOptions().tau, DEFAULT_MASK.tau, TransferOptions().mask.tau}
+    for command in (commands.search.index, commands.transfer.transfer):
+        defaults.add(inspect.signature(command).parameters["tau"].default)
+    defaults.add(inspect.signature(membership).parameters["tau"].default)
+    assert defaults == {TAU}
 
 
 def test_class_masks_leave_early_and_to_image_channels_out():
@@ -115,7 +130,7 @@ def test_hair_keeps_early_channels_and_pose_is_its_complement_there():
 
 def test_hard_masks_by_hand():
     options = MaskOptions(kind="hard", least=0)
-    # q > 0.8 by hand: eyes at channel 2 (0.998); hair at 0 (0.991); channel 1 is undecided
+    # q > 0.8 by hand: eyes at channel 2 (1.000); hair at 0 (0.999); channel 1 is undecided
     assert feature_mask(SCORES, LAYOUT, CLASSES, "eyes", options)[0].tolist() == [0, 0, 1, 0, 0, 0]
     assert feature_mask(SCORES, LAYOUT, CLASSES, "hair", options)[0].tolist() == [1, 0, 0, 0, 0, 0]
     assert feature_mask(SCORES, LAYOUT, CLASSES, "pose", options)[0].tolist() == [0, 1, 0, 0, 0, 0]

@@ -330,7 +330,7 @@ def test_reference_scores(reference, contribution):
 
 
 def test_reference_masks(big, reference, contribution):
-    options = MaskOptions(kind="hard", least=0)
+    options = MaskOptions(kind="hard", tau=0.1, least=0)
     early = torch.from_numpy(big.layout.early)
     q = torch.softmax(contribution / 0.1, dim=1)
     unsure = (q - 0.8).abs() < 1e-4
@@ -346,7 +346,7 @@ def test_reference_masks(big, reference, contribution):
 def union(contribution: torch.Tensor, big: StyleGAN2, feature: str) -> torch.Tensor:
     """(C,) mask of the pair as the reference makes it: what either face's mask has; of the pose
     what neither has of hair."""
-    options = MaskOptions(kind="hard", least=0)
+    options = MaskOptions(kind="hard", tau=0.1, least=0)
     both = feature_mask(contribution, big.layout, CLASSES, feature, options)
     return both.amin(0) if feature == "pose" else both.amax(0)
 

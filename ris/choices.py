@@ -1,0 +1,13 @@
+"""Choices and defaults that the command line shares with what it calls; imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Device = Literal["auto", "cpu", "cuda"]
+"""Where networks run. ``auto``: a CUDA device where torch finds one, else the processor. Of several
+CUDA devices the first is taken; ``CUDA_VISIBLE_DEVICES`` says which that is."""
+
+TAU = 0.07
+"""Temperature of the softmax over classes (Eq. 4), chosen on labelled real faces
+(docs/results.md). The paper takes .1."""
