@@ -17,6 +17,7 @@ from commands.options import (
 )
 from commands.stores import home
 from commands.terminal import print_json, progress_bar, shown
+from ris.errors import InputError
 
 app = typer.Typer(
     help="The feature catalogue: clusters of activations.",
@@ -43,6 +44,8 @@ def fit(
 
     Example: ris catalog fit --clusters 128 --out my.safetensors
     """
+    if out is None and generator is None:
+        raise InputError("name the file to write with --out")
     from ingest.catalogue_files import refit
 
     with progress_bar("fitting", as_json) as progress:

@@ -55,6 +55,7 @@ def eval_trsi(
 
     Example: ris eval trsi --k 5 --identity identity --plot trsi.png
     """
+    opened = open_store(store)
     from evaluate.plots import check_plot, trsi_plot
     from evaluate.retrieval import rank_store, row_ids
     from evaluate.rivals import compared
@@ -62,7 +63,6 @@ def eval_trsi(
 
     if plot:
         check_plot(plot)
-    opened = open_store(store)
     people = identities(opened, row_ids(opened), identity)
     with progress_bar("ranking", as_json) as progress:
         ways = compared(norm.value, rivals=rivals, progress=progress)
@@ -91,6 +91,7 @@ def eval_ams(
 
     Example: ris eval ams --k 5 --queries 500 --rivals
     """
+    opened = open_store(store)
     from evaluate.ams import LABELS, ams
     from evaluate.attributes import read_labels
     from evaluate.plots import ams_plot, check_plot
@@ -100,7 +101,6 @@ def eval_ams(
 
     if plot:
         check_plot(plot)
-    opened = open_store(store)
     with progress_bar("reading labels", as_json) as progress:
         if labels is Labels.predicted:
             known = predicted_labels(opened, opened.manifest(), LABELS, progress=progress)
@@ -132,6 +132,7 @@ def eval_ablation(
 
     Example: ris eval ablation --identity identity
     """
+    opened = open_store(store)
     from evaluate.ablation import AblationResult, variants
     from evaluate.ams import LABELS, ams
     from evaluate.attributes import read_labels
@@ -141,7 +142,6 @@ def eval_ablation(
 
     if plot:
         check_plot(plot)
-    opened = open_store(store)
     ids = row_ids(opened)
     people, labels = identities(opened, ids, identity), read_labels(opened, ids, LABELS)
     with progress_bar("ranking", as_json) as progress:
@@ -160,13 +160,14 @@ def eval_attributes(
 
     Example: ris eval attributes --store celeba/.ris
     """
+    opened = open_store(store)
     from evaluate.attribute_report import evaluate_attributes
     from evaluate.plots import attributes_plot, check_plot
 
     if plot:
         check_plot(plot)
     with progress_bar("reading photos", as_json) as progress:
-        report = evaluate_attributes(open_store(store), progress=progress)
+        report = evaluate_attributes(opened, progress=progress)
     if plot:
         attributes_plot(report, plot)
     _print_result(report, as_json)
@@ -190,10 +191,10 @@ def eval_submembership(
 
     Example: ris eval submembership --features hair,mouth --plot ratios.svg
     """
-    from evaluate import cluster_sheet, plots, submembership
-
     names, counts = _words(features), _numbers(clusters, "--clusters")
     opened = open_store(store)
+    from evaluate import cluster_sheet, plots, submembership
+
     if sheet:
         facts = cluster_sheet.make_sheet(opened, names, counts, sheet, faces=faces, seed=seed)
         print_json(facts) if as_json else print(f"{sheet}: {facts['title']}")
@@ -235,6 +236,9 @@ def eval_frechet(
 
     Example: ris eval frechet edited/ photos/ --plot frechet.svg
     """
+    for name in (first, second):
+        if not set(name) & set("*?[") and not Path(name).expanduser().exists():
+            raise InputError(f"no file or folder {name}")
     from evaluate import plots
     from evaluate.frechet import evaluate_frechet
     from evaluate.picture_features import InceptionPool

@@ -40,7 +40,7 @@ def models(
     if action is ModelsAction.convert:
         _convert(names or [], as_json)
         return
-    from data.registry import cache_folder, model_file, pull, registry, state
+    from data.registry import model_file, models_folder, pull, registry, state
 
     wanted = [model_file(n) for n in names or ()] or [
         m for m in registry().values() if not (action is ModelsAction.pull and m.optional)
@@ -53,9 +53,9 @@ def models(
         facts |= {model.origin: f"{model.package}=={model.version}", "optional": model.optional}
         entries.append(facts | {"state": state(model)})
     if as_json:
-        print_json({"folder": cache_folder(), "models": entries})
+        print_json({"folder": models_folder(), "models": entries})
         return
-    print(f"model files in {cache_folder()}")
+    print(f"model files in {models_folder()}")
     for e in entries:
         optional = ", optional" if e["optional"] else ""
         print(f"\n{e['name']}  [{e['state']}{optional}]\n  {e['purpose']}")

@@ -56,11 +56,16 @@ def index(
 
     Example: ris index --feature mouth --feature eyes
     """
+    if bool(feature) == every:
+        raise InputError("name features with --feature, or take --all (one of the two)")
+    opened = open_store(store)
+    from index.feature import check_feature
+
+    for name in feature or []:  # before what takes seconds to load
+        check_feature(opened.settings, name)
     from index.build import DEFAULT_FEATURES, build_indices, parse_bytes
     from ris.masks import MaskOptions
 
-    if bool(feature) == every:
-        raise InputError("name features with --feature, or take --all (one of the two)")
     names = list(DEFAULT_FEATURES) if every else list(dict.fromkeys(feature or []))
     try:
         options = MaskOptions(kind=mask.value, tau=tau, to_image=to_image)
@@ -68,7 +73,7 @@ def index(
         raise InputError(str(e)) from e
     with progress_bar("indexing", as_json) as progress:
         built = build_indices(
-            open_store(store),
+            opened,
             names,
             options=options,
             norm=norm.value,

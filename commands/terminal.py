@@ -12,7 +12,8 @@ from typing import Any
 
 def notify(message: str) -> None:
     """One line on stderr, whatever breaks the message has."""
-    print("ris: " + " ".join(message.split()), file=sys.stderr)
+    with contextlib.suppress(OSError):  # there is no other place to say it
+        print("ris: " + " ".join(message.split()), file=sys.stderr)
 
 
 def print_json(value: Any) -> None:

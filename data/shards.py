@@ -112,6 +112,10 @@ def schema(settings: StoreSettings) -> pa.Schema:
     )
 
 
+_NUMBERS = {pa.float16(): np.float16, pa.float32(): np.float32}
+"""Numpy's types for the values of vectors; Arrow's own answer needs pandas before pyarrow 26."""
+
+
 def to_table(rows: Sequence[FaceRow], settings: StoreSettings) -> pa.Table:
     """Rows as an Arrow table of `schema`.
 
@@ -128,7 +132,7 @@ def to_table(rows: Sequence[FaceRow], settings: StoreSettings) -> pa.Table:
                 raise ValueError(
                     f"{column.name} has {flat.shape[1]} values, expected {column.type.list_size}"
                 )
-            flat = flat.astype(column.type.value_type.to_pandas_dtype(), copy=False)
+            flat = flat.astype(_NUMBERS[column.type.value_type], copy=False)
             array = pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), type=column.type)
         elif column.name in SHAPES:
             lists = [None if v is None else np.asarray(v, np.float32).reshape(-1) for v in values]

@@ -1,36 +1,21 @@
-"""`ris transfer`: what was asked for, checked, made and written."""
+"""What a `ris transfer` asks for; loads no torch, so that a mistake is told at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
-from data.store import Store
-from edit.compose import (
-    TILE,
-    Studio,
-    alpha_strip,
-    average_scores,
-    comparison,
-    feature_grid,
-    from_query,
-    pasted,
-)
-from edit.drawing import pictures, swing
-from edit.paste import Blend
-from edit.provenance import ANIMATED, STILLS, save_edit
-from edit.subjects import Subject, subject
-from edit.transfer import TransferOptions
-from ingest.session import Session
-from ris.eis import EisOptions
+from edit.provenance import ANIMATED, STILLS
+from ris.choices import ALPHA, Rule
 from ris.errors import InputError
-from ris.masks import MaskOptions
-from ris.transfer import ALPHA, Rule
+from ris.features import TRANSFER_MASK, EisOptions, MaskOptions
+
+if TYPE_CHECKING:
+    from edit.paste import Blend
 
 MAX_STEPS = 200
 FRAMES_SUFFIXES = {".gif"} | (set(ANIMATED) - {".png"})
@@ -69,7 +54,7 @@ class Request:
     compare: bool = False
     paste: Blend | None = None
     rule: Rule = "paper"
-    mask: MaskOptions = field(default_factory=lambda: TransferOptions().mask)
+    mask: MaskOptions = TRANSFER_MASK
     eis: EisOptions | None = None
     size: int | None = None
     mark: bool = True
@@ -125,73 +110,3 @@ class Request:
         if not separator or not np.isfinite([low, high]).all():
             raise InputError(f"{self.sweep!r}: a sweep is written -1..2")
         return [float(a) for a in np.linspace(low, high, self.steps)]
-
-
-def carry_out(
-    request: Request,
-    out: Path,
-    store: Store | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    session: Session | None = None,
-) -> dict[str, Any]:
-    """Makes and writes what was asked for; returns the facts that are written with it.
-
-    Args:
-        request: what to do.
-        out: the picture's file; its suffix says the format.
-        store: for ids, searches, and photos that were ingested.
-        progress: called while EIS's masks are averaged.
-        session: models; by default those of the store, or the shipped ones.
-
-    Raises:
-        RisError: says what is wrong.
-    """
-    request.check(out)
-    alphas = request.alphas()
-    if session is None:
-        session = Session() if store is None else Session.of_store(store)
-    sources = [subject(name, session, store) for name in request.sources]
-    references = _references(request, session, store)
-    studio = Studio.of_session(session, TransferOptions(request.mask, request.rule))
-    if request.eis is not None:
-        average = average_scores(session, store, progress=progress)
-        studio = studio.with_averaged_masks(average, request.eis)
-    picture, frames = _draw(request, studio, sources, references, alphas, out)
-    facts = studio.facts(sources, references, request.features, alphas)
-    save_edit(picture, out, facts, frames=frames, mark=request.mark)
-    return facts
-
-
-def _references(request: Request, session: Session, store: Store | None) -> list[Subject]:
-    if request.from_query is None:
-        return [subject(name, session, store) for name in request.references]
-    if store is None:
-        raise InputError("--from-query searches a store: run `ris ingest FOLDER` first")
-    rank = request.from_query
-    return [from_query(store, request.sources[0], request.features, rank, session)]
-
-
-def _draw(
-    request: Request,
-    studio: Studio,
-    sources: list[Subject],
-    references: list[Subject],
-    alphas: list[float],
-    out: Path,
-) -> tuple[Image.Image, list[Image.Image]]:
-    """The picture, and further frames of an animation."""
-    pair, features, size = (sources[0], references[0]), request.features, request.size
-    if request.is_grid:
-        sheet = feature_grid(studio, sources, references, features, alphas[0], size or TILE)
-        return sheet, []
-    if request.sweep is not None:
-        sheet, frames = alpha_strip(studio, *pair, features, alphas, size or TILE)
-        if out.suffix.lower() in FRAMES_SUFFIXES:
-            first, *others = swing(frames)
-            return first, others
-        return sheet, []
-    if request.compare:
-        return comparison(studio, *pair, features, alphas[0], size), []
-    if request.paste is not None:
-        return pasted(studio, *pair, features, alphas[0], request.paste), []
-    return pictures(studio.edited(*pair, features, alphas), size)[0], []

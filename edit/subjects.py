@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,14 +9,12 @@ import numpy as np
 import torch
 
 from data.store import Store
+from edit.named import check_name, parse_seed
 from ingest.embedding import Embedder
 from ingest.sampling import sample_w
 from ingest.session import Session
 from query.faces import QueryFace, query_face, read_face
-from ris.errors import InputError
 
-SEED = re.compile(r"seed:(\d{1,9})(?:@(\d*\.?\d+))?")
-"""``seed:7``, or ``seed:7@0.5`` for another truncation than the usual one."""
 EDIT_RESOLUTION = 128
 """Widest activation whose channels are edited, at least: a search needs less, but the colour of
 hair comes from there."""
@@ -57,17 +53,12 @@ def subject(argument: str, session: Session, store: Store | None = None) -> Subj
         QueryError: no such face.
         MismatchError: the session's options are not the store's.
     """
+    check_name(argument, store=store is not None)
     if argument.startswith("seed:"):
         return seed_subject(argument, session)
-    path = Path(argument).expanduser()
     if store is not None:
-        face = query_face(store, argument, session)
-        return from_face(face, session)
-    if os.path.isfile(path):
-        return from_face(read_face(path, session), session)
-    if path.suffix or len(path.parts) > 1:
-        raise InputError(f"no photo {argument}")
-    raise InputError(f"{argument!r} is no photo, and there is no store to look up a face's id in")
+        return from_face(query_face(store, argument, session), session)
+    return from_face(read_face(Path(argument).expanduser(), session), session)
 
 
 def edit_embedder(session: Session) -> Embedder:
@@ -103,12 +94,7 @@ def seed_subject(argument: str, session: Session) -> Subject:
     Raises:
         InputError: not such a text, or a truncation above 1.
     """
-    found = SEED.fullmatch(argument)
-    if not found:
-        raise InputError(f"{argument!r}: a seed is written seed:7, or seed:7@0.5 with truncation")
-    number, truncation = found.groups()
-    if truncation is not None and float(truncation) > 1:
-        raise InputError(f"{argument!r}: truncation lies between 0 and 1")
-    given = {} if truncation is None else {"truncation": float(truncation)}
-    face = edit_embedder(session).embed(sample_w(session.generator, int(number), **given))
+    number, truncation = parse_seed(argument)
+    given = {} if truncation is None else {"truncation": truncation}
+    face = edit_embedder(session).embed(sample_w(session.generator, number, **given))
     return Subject(argument, face.sigma, face.scores)

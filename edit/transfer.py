@@ -10,6 +10,7 @@ import torch
 from edit.subjects import Subject
 from ris.eis import EisOptions, eis_mask
 from ris.errors import InputError
+from ris.features import TRANSFER_MASK
 from ris.layout import StyleLayout
 from ris.masks import MaskOptions, class_row
 from ris.transfer import ALPHA, Rule, direction, move, pair_mask
@@ -20,15 +21,14 @@ class TransferOptions:
     """How a transfer is made.
 
     Attributes:
-        mask: the method's mask options; score masks go further than soft ones and spill less
-            (docs/results.md).
+        mask: the method's mask options.
         rule: see `ris.transfer`; the rescaled one breaks poses where the reference's
             coefficients are much longer than the source's.
         average: (K, C') averaged scores: the masks are EIS's then; None for the method's.
         eis: options of EIS's mask.
     """
 
-    mask: MaskOptions = field(default_factory=lambda: MaskOptions(kind="score"))
+    mask: MaskOptions = TRANSFER_MASK
     rule: Rule = "paper"
     average: torch.Tensor | None = None
     eis: EisOptions = field(default_factory=EisOptions)

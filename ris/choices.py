@@ -11,3 +11,9 @@ CUDA devices the first is taken; ``CUDA_VISIBLE_DEVICES`` says which that is."""
 TAU = 0.07
 """Temperature of the softmax over classes (Eq. 4), chosen on labelled real faces
 (docs/results.md). The paper takes .1."""
+
+Rule = Literal["paper", "rescaled"]
+"""Where a transfer leads, see `ris.transfer`."""
+
+ALPHA = 1.3
+"""How far a transfer goes: a little beyond the reference, as in the paper."""

@@ -8,28 +8,17 @@ epsilon; channels with M of rho or less are never taken.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
+from ris.features import EisOptions
 from ris.layout import StyleLayout
 from ris.masks import POSE, class_row, eligible_channels
 
+__all__ = ["AVERAGED_FACES", "EisOptions", "eis_mask"]
+
 AVERAGED_FACES = 200
 """Faces that M is averaged over (section 4 of the paper)."""
-
-
-@dataclass(frozen=True)
-class EisOptions:
-    """Attributes:
-    rho: channels with an averaged score of this or less are never taken.
-    epsilon: budget of a layer, in channels' worth of energy outside the class.
-    to_image: whether channels of to-image layers take part.
-    """
-
-    rho: float = 0.2
-    epsilon: float = 100.0
-    to_image: bool = False
 
 
 def eis_mask(

@@ -56,6 +56,25 @@ class MaskOptions:
             raise ValueError(f"least must not be negative, not {self.least}")
 
 
+TRANSFER_MASK = MaskOptions(kind="score")
+"""Masks of transfers: score masks go further than soft ones and spill less (docs/results.md)."""
+
+
+@dataclass(frozen=True)
+class EisOptions:
+    """How the baseline, EIS, makes its mask, see `ris.eis`.
+
+    Attributes:
+        rho: channels with an averaged score of this or less are never taken.
+        epsilon: budget of a layer, in channels' worth of energy outside the class.
+        to_image: whether channels of to-image layers take part.
+    """
+
+    rho: float = 0.2
+    epsilon: float = 100.0
+    to_image: bool = False
+
+
 def features_of(classes: Sequence[str]) -> tuple[str, ...]:
     """All features of a catalogue: its classes and, where it has hair, the pose."""
     return (*classes, POSE) if HAIR in classes else tuple(classes)

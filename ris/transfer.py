@@ -12,17 +12,16 @@ references, add up.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
+from ris.choices import ALPHA, Rule
 from ris.contribution import pair_scores
 from ris.layout import StyleLayout
 from ris.masks import MaskOptions, feature_mask
 
-Rule = Literal["paper", "rescaled"]
-ALPHA = 1.3
-"""How far to go by default: a little beyond the reference, as in the paper."""
+__all__ = ["ALPHA", "Rule", "direction", "move", "pair_mask"]
 
 
 def pair_mask(

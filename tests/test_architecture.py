@@ -22,7 +22,7 @@ ROOMS = {
 }
 METHOD = {"torch", "numpy"}
 """Third-party packages that the method itself may use."""
-BUILD = {"ninja", "platformdirs"}
+KEPT = {"native.py": {"ninja"}, "cache.py": {"platformdirs"}}
 """What its native kernels are built and kept with."""
 
 
@@ -50,13 +50,13 @@ def test_arrows_between_rooms(room):
 
 def test_the_method_needs_torch_and_numpy_only():
     for path in modules("ris"):
-        own = METHOD | BUILD if path.name == "native.py" else METHOD
+        own = METHOD | KEPT.get(path.name, set())
         foreign = imports(path) - set(sys.stdlib_module_names) - own - {"ris"}
         assert not foreign, path
 
 
 def test_the_entry_point_only_joins_commands():
-    assert imports(ROOT / "cli.py") & set(ROOMS) == {"commands", "ris"}
+    assert imports(ROOT / "cli.py") & set(ROOMS) == {"commands"}
 
 
 @pytest.mark.parametrize("room", [*ROOMS, "cli"])

@@ -13,9 +13,10 @@ from data.store import Store
 from edit import compose
 from edit.compose import Studio, average_scores, from_query, pasted
 from edit.drawing import HEAT, grid, heat_map, swing
+from edit.fulfilment import carry_out
 from edit.paste import border_mask, change_mask, paste
 from edit.provenance import NOTE, SOURCE_TYPE, read_facts, save_edit
-from edit.request import Request, carry_out
+from edit.request import Request
 from edit.subjects import seed_subject, subject
 from edit.transfer import TransferOptions
 from index.build import build_indices

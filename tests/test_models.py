@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from data.registry import cache_folder, model_file, pull, registry, state
+from data.registry import model_file, models_folder, pull, registry, state
 from ris.errors import ModelFileError
 
 SMALL = "efficientnet-lite0"
@@ -18,7 +18,7 @@ SMALL = "efficientnet-lite0"
 @pytest.fixture
 def fresh_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert cache_folder().is_relative_to(tmp_path)
+    assert models_folder().is_relative_to(tmp_path)
 
 
 def _pull(name: str) -> None:
@@ -36,7 +36,7 @@ def test_two_processes_pull_into_a_fresh_cache(fresh_cache):
         worker.join(300)
         assert worker.exitcode == 0
     assert state(model) == "present"
-    leftovers = {p.name for p in cache_folder().iterdir()} - {model.folder.name}
+    leftovers = {p.name for p in models_folder().iterdir()} - {model.folder.name}
     assert leftovers <= {f".{SMALL}.lock"}
 
     path = model.path(".pth")

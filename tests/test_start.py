@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 
@@ -70,3 +71,48 @@ def test_a_query_by_a_photo_of_the_store_loads_no_torch(filled, face):
 )
 def test_looking_into_a_store_loads_no_torch(filled, words, needed):
     assert run(*words, "--store", filled.folder)[1] == needed
+
+
+MISTAKE = """
+import os, sys, cli
+try:
+    cli.main()
+except SystemExit as e:
+    print([e.code, sorted(sys.modules)])
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("index", "--feature", "eyes"),
+        ("index",),
+        ("query", "no-such-photo.jpg", "--feature", "eyes"),
+        ("query", "no-such-photo.jpg", "--feature", "eyes", "--store", "{store}"),
+        ("index", "--feature", "ears", "--store", "{store}"),
+        ("transfer", "no-such-photo.jpg", "seed:1", "--feature", "hair"),
+        ("transfer", "seed:1", "seed:2"),
+        ("transfer", "seed:1", "seed:2", "--feature", "hair", "--out", "picture.xyz"),
+        ("transfer", "seed:1", "seed:x", "--feature", "hair"),
+        ("eval", "trsi"),
+        ("eval", "ams"),
+        ("eval", "submembership"),
+        ("eval", "frechet", "no-such-folder", "no-such-folder"),
+        ("catalog", "fit"),
+        ("export", "somewhere"),
+        ("remove", "abc"),
+        ("sql", "select 1"),
+    ],
+)
+def test_a_mistake_is_told_before_torch_is_loaded(filled, tmp_path, words):
+    done = subprocess.run(
+        [sys.executable, "-c", MISTAKE, *(w.format(store=filled.folder) for w in words)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    status, loaded = ast.literal_eval(done.stdout.splitlines()[-1])
+    assert (status, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "torch" not in loaded

@@ -24,6 +24,9 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from ris.cache import cache_folder, cannot_write
+from ris.notices import tell
+
 SOURCES = Path(__file__).parent
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-pthread", "-Wall", "-Wextra")
 COMPILERS = ("c++", "g++", "clang++")
@@ -67,7 +70,7 @@ def _loaded() -> ctypes.CDLL | str:
     if _switched_off():
         return f"{SWITCH}=0 turns the kernels off"
     try:
-        return ctypes.CDLL(str(build(cache_folder())))
+        return ctypes.CDLL(str(build(kernels_folder())))
     except (BuildError, OSError) as e:
         return str(e)
 
@@ -76,11 +79,9 @@ def _switched_off() -> bool:
     return os.environ.get(SWITCH) == "0"
 
 
-def cache_folder() -> Path:
+def kernels_folder() -> Path:
     """Where libraries are kept."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("ris")) / "native"
+    return cache_folder() / "native"
 
 
 def build(
@@ -98,8 +99,7 @@ def build(
         flags: the compiler's; None: `FLAGS`.
 
     Raises:
-        BuildError: no compiler, no ninja, or the compiler fails.
-        OSError: the folder cannot be written to.
+        BuildError: no compiler, no ninja, the compiler fails, or the folder cannot be written to.
     """
     compiler = compiler or find_compiler()
     flags = FLAGS if flags is None else flags
@@ -108,16 +108,20 @@ def build(
     target = folder / key(compiler, read, flags) / "kernels.so"
     if target.is_file():
         return target
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as name:
-        work = Path(name) / "made"
-        work.mkdir()
-        _run_ninja(work, compiler, sources, target.name, flags)
-        try:
-            work.rename(target.parent)
-        except OSError:
-            if not target.is_file():  # else another process was faster
-                raise
+    tell("compiling kernels for this machine, once; that takes a few seconds")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as name:
+            work = Path(name) / "made"
+            work.mkdir()
+            _run_ninja(work, compiler, sources, target.name, flags)
+            try:
+                work.rename(target.parent)
+            except OSError:
+                if not target.is_file():  # else another process was faster
+                    raise
+    except OSError as e:
+        raise BuildError(cannot_write(e)) from e
     return target
 
 

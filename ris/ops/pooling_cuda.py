@@ -15,7 +15,7 @@ from functools import cache
 import torch
 
 from ris.ops.calls import address, as_channels_last
-from ris.ops.native import BuildError, build, cache_folder
+from ris.ops.native import BuildError, build, kernels_folder
 
 CHUNK = 512  # pixels that one thread sums in float32
 SAMPLES = 64  # pixels whose mean is the shift of a channel
@@ -28,7 +28,7 @@ def library(capability: tuple[int, int]) -> ctypes.CDLL | None:
         found = shutil.which("nvcc")
         if found is None:
             raise BuildError("no nvcc")
-        return ctypes.CDLL(str(build(cache_folder(), "*.cu", found, flags(capability))))
+        return ctypes.CDLL(str(build(kernels_folder(), "*.cu", found, flags(capability))))
     except (BuildError, OSError) as e:
         warnings.warn(
             f"no kernel for this GPU, the slower reference runs instead: {e}",
