@@ -68,7 +68,7 @@ class PhotoReader:
     Args:
         embedder: codes to sigma and scores; several threads call it at once.
         make_inverter: called once, when the first photo without a given latent is met.
-        aligner: how faces are found and cut out; every thread gets one like it.
+        aligner: how faces are found and cut out; several threads call it at once.
     """
 
     def __init__(
@@ -78,7 +78,6 @@ class PhotoReader:
         self._make_inverter = make_inverter
         self._inverter: Inverter | None = None
         self._lock = threading.Lock()
-        self._own = threading.local()
         self._stopped = False
 
     def stop(self) -> None:
@@ -112,14 +111,13 @@ class PhotoReader:
         """
         self._go_on()
         photo = decode(task.file.path)
-        aligner = self._own_aligner()
         if task.code is None:
-            cuts = _cuts(aligner, photo, task.kept)
+            cuts = _cuts(self.aligner, photo, task.kept)
         elif task.kept:
             cuts = {}
         else:
-            faces = aligner.finder.find(photo.picture, largest=True)
-            cuts = {0: aligner.as_it_is(photo, faces[0] if faces else None)}
+            faces = self.aligner.finder.find(photo.picture, largest=True)
+            cuts = {0: self.aligner.as_it_is(photo, faces[0] if faces else None)}
         return CutPhoto(task, photo.width, photo.height, cuts)
 
     def rows(self, photos: Sequence[CutPhoto]) -> list[list[FaceRow] | ImageError]:
@@ -153,12 +151,6 @@ class PhotoReader:
     def _go_on(self, *_: int) -> None:
         if self._stopped:
             raise CancelledError
-
-    def _own_aligner(self) -> Aligner:
-        if not hasattr(self._own, "aligner"):
-            self._own.aligner = dataclasses.replace(self.aligner)
-        found: Aligner = self._own.aligner
-        return found
 
     def _codes(self, photos: Sequence[CutPhoto]) -> dict[str, tuple[torch.Tensor, float | None]]:
         """Codes by inversion, with the reconstruction error, by face id."""

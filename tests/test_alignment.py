@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image, ImageOps
 
 from data.blendshapes import BLENDSHAPES
@@ -265,16 +262,6 @@ def test_what_is_no_face(finder):
         with pytest.raises(ImageError) as e:
             Aligner().cuts(as_photo(photo))
         assert (e.value.stage, e.value.reason) == ("align", "no face found")
-
-
-def test_the_runtime_writes_nothing_to_stderr_but_others_still_do():
-    code = (
-        "import os; from ingest.alignment import networks\n"
-        "networks.load_networks()\n"
-        "with networks._without_notes(): os.write(2, b'INFO: dropped\\nwarning: kept\\n')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert (done.returncode, done.stderr) == (0, "warning: kept\n")
 
 
 def test_the_same_photo_gives_the_same_numbers(faces):

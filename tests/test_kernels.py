@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import platform
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from ingest.sampling import sample_w
+from ris.backbones.fused import network
+from ris.backbones.graph import Graph, Step, Value
 from ris.catalogue import FeatureCatalogue
 from ris.contribution import EPSILON, class_energy, contribution_scores
 from ris.ops import native, pooling, segmentation
@@ -220,3 +223,65 @@ def test_scores_of_a_batch_and_of_each(generator, catalogue):
     both = contribution_scores(generator, catalogue, sigma, max_resolution=64)
     each = [contribution_scores(generator, catalogue, s[None], max_resolution=64) for s in sigma]
     torch.testing.assert_close(both, torch.cat(each), atol=1e-4, rtol=0)
+
+
+# -- the networks that find faces ---------------------------------------------------------------
+
+
+def graph_of_layers(channels: int, seed: int) -> Graph:
+    """Every kind of layer at odd sizes: a window over the input, depthwise convolutions of either
+    stride, sums with as many channels and with fewer, both activations, a maximum, two outputs."""
+    draw = np.random.default_rng(seed)
+    values, steps = [Value("image", (1, 20, 12, 3))], []
+
+    def constant(*shape: int) -> int:
+        numbers = draw.normal(size=shape).astype(np.float32) / np.sqrt(max(1, np.prod(shape[1:])))
+        values.append(Value(f"c{len(values)}", shape, numbers.astype(np.float32)))
+        return len(values) - 1
+
+    def step(kind: str, inputs: list[int], shape: tuple[int, ...], **options: int) -> int:
+        values.append(Value(f"v{len(values)}", shape))
+        steps.append(Step(kind, tuple(inputs), len(values) - 1, options))
+        return len(values) - 1
+
+    def convolution(source: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0):
+        _, h, w, c = values[source].shape
+        depthwise = outputs == 0
+        made = c if depthwise else outputs
+        weight = (1, kernel, kernel, c) if depthwise else (outputs, kernel, kernel, c)
+        size = [-(-n // stride) if padding == 0 else (n - kernel) // stride + 1 for n in (h, w)]
+        return step(
+            "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D",
+            [source, constant(*weight), constant(made)],
+            (1, *size, made),
+            padding=padding, stride_w=stride, stride_h=stride, activation=0,
+            dilation_w=1, dilation_h=1,
+        )  # fmt: skip
+
+    def prelu(source: int) -> int:
+        shape = values[source].shape
+        return step("PRELU", [source, constant(1, 1, shape[-1])], shape)
+
+    x = prelu(convolution(0, channels, 5, 2))  # (10, 6)
+    y = convolution(convolution(x, 0, 3), channels, 1)
+    x = step("RELU", [step("ADD", [x, y], values[x].shape, activation=0)], values[x].shape)
+    pooled = step("MAX_POOL_2D", [x], (1, 5, 3, channels), filter_h=2, filter_w=2, stride_h=2,
+                  stride_w=2, padding=0, activation=0)  # fmt: skip
+    wider = channels + 5
+    values.append(Value("border", (4, 2), np.array([[0, 0]] * 3 + [[0, 5]], np.int32)))
+    padded = step("PAD", [pooled, len(values) - 1], (1, 5, 3, wider))
+    y = convolution(convolution(x, 0, 3, 2), wider, 1)
+    x = prelu(step("ADD", [padded, y], values[y].shape, activation=0))
+    first = convolution(x, 7, 2, 1, padding=1)
+    second = step("LOGISTIC", [convolution(x, 40, 1)], (1, 5, 3, 40))
+    return Graph(tuple(values), tuple(steps), 0, (first, second))
+
+
+@pytest.mark.parametrize("channels", [1, 8, 16, 24, 33, 70])
+def test_layers_of_a_graph(use, channels):
+    graph = graph_of_layers(channels, channels)
+    image = torch.randn(1, 20, 12, 3, generator=torch.Generator().manual_seed(3))
+    made, expected = network(graph, "native")(image), network(graph, "reference")(image)
+    assert list(made) == list(expected)
+    for name in expected:
+        assert (made[name] - expected[name]).abs().max() < 1e-5 * (1 + expected[name].abs().max())

@@ -19,7 +19,7 @@ except SystemExit as e:
     assert not e.code, e.code
 print(sorted(sys.modules), file=sys.stderr)
 """
-HEAVY = {"torch", "faiss", "duckdb", "PIL", "safetensors", "ai_edge_litert", "rich", "scipy"}
+HEAVY = {"torch", "faiss", "duckdb", "PIL", "safetensors", "rich", "scipy"}
 
 
 def run(*words: object) -> tuple[str, set[str]]:

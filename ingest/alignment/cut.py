@@ -39,7 +39,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Aligner:
-    """Photos to face crops, under one set of options. Serves one thread.
+    """Photos to face crops, under one set of options. Any number of threads may share one.
 
     Attributes:
         aligned: ``yes``: photos are face crops, take their central squares; ``no``: find the

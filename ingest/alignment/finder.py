@@ -78,7 +78,7 @@ class Face:
 
 
 class FaceFinder:
-    """Finds faces; the networks are loaded on first use. One finder serves one thread."""
+    """Finds faces; the networks are loaded on first use. Any number of threads may share one."""
 
     @cached_property
     def _networks(self) -> Networks:

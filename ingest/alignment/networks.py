@@ -2,73 +2,70 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
+import torch
 
 from data.registry import model_file, pull
+from data.tflite import read_tflite
+from ris.backbones.fused import network
+from ris.backbones.graph import Graph, Shape
 from ris.errors import ModelFileError
+from ris.ops.calls import Impl
 
 MODEL = "face-landmarker"
 CANONICAL_POINTS = 468
 VERTEX_NUMBERS = 5  # x, y, z, u, v
+LARGEST = 1 << 24
+"""Bytes that a member of the file may have."""
+_BROKEN = (
+    OSError, KeyError, ValueError, IndexError, RuntimeError, EOFError, OverflowError,
+    NotImplementedError, zipfile.BadZipFile, zlib.error, ModelFileError,
+)  # fmt: skip
+"""What reading a damaged archive, network or message may raise."""
 
 
 class Network:
-    """One TFLite network on one thread: float32 arrays in, float32 arrays out by name.
+    """One network: float32 arrays in, float32 arrays out by name.
 
-    Not safe to be used by two threads at once.
+    It keeps nothing from one call to the next: any number of threads may share it.
+
+    Args:
+        graph: from its file.
+        given: shape of its input.
+        made: shapes of its outputs by name.
+        impl: see `ris.ops.calls.Impl`.
+
+    Raises:
+        ValueError: the graph is another network's.
     """
 
-    def __init__(self, content: bytes) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        with _without_notes():
-            self._interpreter: Any = Interpreter(model_content=content, num_threads=1)
-            self._interpreter.allocate_tensors()
-        (given,) = self._interpreter.get_input_details()
-        self._input: int = given["index"]
-        self.input_shape: tuple[int, ...] = tuple(int(n) for n in given["shape"])
-        self._outputs: dict[str, int] = {
-            d["name"]: d["index"] for d in self._interpreter.get_output_details()
-        }
+    def __init__(
+        self, graph: Graph, given: Shape, made: dict[str, Shape], impl: Impl = "auto"
+    ) -> None:
+        found = {graph.values[i].name: graph.values[i].shape for i in graph.outputs}
+        if graph.values[graph.input].shape != given or not made.items() <= found.items():
+            raise ValueError(f"it turns {graph.values[graph.input].shape} into {found}")
+        self.input_shape = given
+        self._run = network(graph, impl)
+        self._names = list(made)
 
     def __call__(self, values: np.ndarray) -> dict[str, np.ndarray]:
-        """Runs the network on an array of `input_shape`."""
-        self._interpreter.set_tensor(self._input, np.ascontiguousarray(values, dtype=np.float32))
-        self._interpreter.invoke()
-        return {name: self._interpreter.get_tensor(i) for name, i in self._outputs.items()}
+        """Runs the network on an array of `input_shape`.
 
-
-_QUIET = Lock()
-
-
-@contextmanager
-def _without_notes() -> Iterator[None]:
-    """Drops the notes that the runtime writes to stderr, past Python, when it starts; it has no
-    setting for that. Anything else that is written there meanwhile is passed on."""
-    with _QUIET, tempfile.TemporaryFile() as caught:
-        sys.stderr.flush()
-        stderr = os.dup(2)
-        os.dup2(caught.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            caught.seek(0)
-            for line in caught:
-                if not line.startswith(b"INFO: "):
-                    os.write(stderr, line)
-            os.close(stderr)
+        Raises:
+            ValueError: another shape.
+        """
+        if values.shape != self.input_shape:
+            raise ValueError(f"the network takes {self.input_shape}, not {values.shape}")
+        made = self._run(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)))
+        return {name: made[name].numpy().copy() for name in self._names}
 
 
 @dataclass(frozen=True)
@@ -95,29 +92,78 @@ class Networks:
     canonical: CanonicalFace
 
 
+_LOADING = Lock()
+_loaded: dict[Path, Networks] = {}
+
+
 def load_networks() -> Networks:
-    """The networks of the registry's `face-landmarker`, pulled on first need.
+    """The networks of the registry's `face-landmarker`, pulled on first need; read once, then
+    shared by the whole process.
 
     Raises:
         ModelFileError: it cannot be fetched or is damaged.
     """
     model = model_file(MODEL)
-    pull(model)
     path = model.path(".task")
+    with _LOADING:
+        if path not in _loaded:
+            pull(model)
+            try:
+                _loaded[path] = read_networks(path)
+            except ModelFileError as e:
+                raise ModelFileError(f"{e}: run `ris models pull --force`") from e
+        return _loaded[path]
+
+
+def read_networks(path: Path, impl: Impl = "auto") -> Networks:
+    """The networks of a ``face_landmarker.task``, which is a ZIP archive.
+
+    Args:
+        path: the file.
+        impl: see `ris.ops.calls.Impl`.
+
+    Raises:
+        ModelFileError: it cannot be read, is damaged, or holds other networks.
+    """
     try:
-        return _read(path)
-    except (OSError, KeyError, ValueError, IndexError, zipfile.BadZipFile, RuntimeError) as e:
-        raise ModelFileError(f"{path} is damaged ({e}): run `ris models pull --force`") from e
+        with zipfile.ZipFile(path) as archive:
+            return Networks(
+                detector=Network(
+                    _graph(archive, "face_detector.tflite"),
+                    (1, 128, 128, 3),
+                    {"regressors": (1, 896, 16), "classificators": (1, 896, 1)},
+                    impl,
+                ),
+                landmarks=Network(
+                    _graph(archive, "face_landmarks_detector.tflite"),
+                    (1, 256, 256, 3),
+                    {"Identity": (1, 1, 1, 1434), "Identity_1": (1, 1, 1, 1)},
+                    impl,
+                ),
+                blendshapes=Network(
+                    _graph(archive, "face_blendshapes.tflite"),
+                    (1, 146, 2),
+                    {"StatefulPartitionedCall:0": (52,)},
+                    impl,
+                ),
+                canonical=_canonical(
+                    _member(archive, "geometry_pipeline_metadata_landmarks.binarypb")
+                ),
+            )
+    except _BROKEN as e:
+        reason = str(e).strip("'\"").replace("\n", " ") or type(e).__name__
+        raise ModelFileError(f"{path} is damaged ({reason})") from e
 
 
-def _read(path: Path) -> Networks:
-    with zipfile.ZipFile(path) as archive:
-        return Networks(
-            detector=Network(archive.read("face_detector.tflite")),
-            landmarks=Network(archive.read("face_landmarks_detector.tflite")),
-            blendshapes=Network(archive.read("face_blendshapes.tflite")),
-            canonical=_canonical(archive.read("geometry_pipeline_metadata_landmarks.binarypb")),
-        )
+def _graph(archive: zipfile.ZipFile, name: str) -> Graph:
+    return read_tflite(_member(archive, name), name)
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    size = archive.getinfo(name).file_size
+    if size > LARGEST:
+        raise ValueError(f"{name} has {size} bytes")
+    return archive.read(name)
 
 
 def _canonical(message: bytes) -> CanonicalFace:
@@ -135,8 +181,8 @@ def _canonical(message: bytes) -> CanonicalFace:
                 raise ValueError("odd geometry metadata")
             weights[number] = _float(basis[2])
     points = np.array(vertices, dtype=np.float64).reshape(CANONICAL_POINTS, VERTEX_NUMBERS)
-    if not weights.any():
-        raise ValueError("no pose weights in the geometry metadata")
+    if not weights.any() or not (np.isfinite(points).all() and np.isfinite(weights).all()):
+        raise ValueError("no pose weights in the geometry metadata, or odd ones")
     return CanonicalFace(points[:, :3], weights)
 
 
@@ -171,6 +217,8 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
         shift += 7
+        if shift > 63:
+            raise ValueError("odd geometry metadata (an endless number)")
 
 
 def _bytes(value: int | bytes) -> bytes:
