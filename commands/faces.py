@@ -17,7 +17,7 @@ from commands.options import (
     JsonOption,
     StoreOption,
 )
-from commands.stores import home
+from commands.stores import bring_up_to_date, home
 from commands.terminal import print_json, progress_bar, shown
 from ris.errors import InputError
 
@@ -141,6 +141,9 @@ def ingest(
     catalog: CatalogOption = None,
     generator: GeneratorOption = None,
     device: DeviceOption = DeviceName.auto,
+    index: Annotated[
+        bool, typer.Option("--index/--no-index", help="Bring indices that exist up to date.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Find the faces in photos and add them; run it again to resume or to add what is new.
@@ -174,6 +177,7 @@ def ingest(
             progress=progress,
         )
     report = done.report
+    indices = bring_up_to_date(done.store, quiet=as_json) if index else {}
     if as_json:
         print_json(
             {
@@ -184,6 +188,7 @@ def ingest(
                 "failures": [vars(f) for f in report.failures],
                 "engine": session.embedder().engine_used,
                 "seconds": round(report.seconds, 3),
+                "indices": indices,
             }
         )
     else:
@@ -199,6 +204,8 @@ def ingest(
             print(f"{done.pruned} faces removed, their photos are gone")
         if done.labelled:
             print(f"metadata for {done.labelled[0]} faces, none for {done.labelled[1]}")
-        print(f"{shown(done.store.folder)} holds {done.faces} faces; now: ris index --all")
+        fresh = [feature for feature, told in indices.items() if "error" not in told]
+        ready = f"indices up to date: {', '.join(fresh)}" if fresh else "now: ris index --all"
+        print(f"{shown(done.store.folder)} holds {done.faces} faces; {ready}")
     if report.failed and not done.faces:
         raise InputError(f"no photo in {path} gave a face")

@@ -172,6 +172,10 @@ def query(
             print(f"contact sheet: {sheets[i]}")
     if as_json:
         print_json(values if len(face) > 1 else values[0])
+    late = max((r.unsearched for r in found if not isinstance(r, RisError)), default=0)
+    if late:
+        words = " ".join(f"--feature {name}" for name in features)
+        notify(f"{late} new faces are not searched yet: run `ris index {words}`")
     if any(isinstance(result, RisError) for result in found):
         raise typer.Exit(1)
 
@@ -187,6 +191,7 @@ def _search_json(found: SearchResult) -> dict[str, Any]:
         "query": {"id": found.query.id, "path": shown(found.query.path)},
         "nearest": [as_dict(m) for m in found.nearest],
         "furthest": [as_dict(m) for m in found.furthest],
+        "unsearched": found.unsearched,
     }
 
 

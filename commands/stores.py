@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from commands.terminal import notify
+from commands.terminal import notify, progress_bar
+from ris.errors import RisError
 
 if TYPE_CHECKING:
     from data.store import Store
@@ -36,6 +37,33 @@ def build_missing(store: Store, features: Iterable[str]) -> None:
 
         notify(f"no index for {', '.join(missing)} yet, building it")
         build_indices(store, missing)
+
+
+def bring_up_to_date(store: Store, *, quiet: bool) -> dict[str, Any]:
+    """Adds the faces that are new to the indices that there are; says on stderr what went wrong,
+    which is no error of the command: the faces are in the store, and searches find them.
+
+    Returns:
+        by feature ``{"faces", "built", "appended", "removed"}``, or ``{"error"}``; JSON values.
+    """
+    from index.build import refresh_indices
+
+    report: dict[str, Any] = {}
+    with progress_bar("indexing", quiet) as progress:
+        done = refresh_indices(store, progress)
+    for feature, meta in done.items():
+        if isinstance(meta, RisError):
+            notify(f"the faces are in the store, but an index is not up to date: {meta}")
+            report[feature] = {"error": str(meta)}
+        else:
+            extra = meta["extra"]
+            report[feature] = {
+                "faces": meta["rows"] - meta["gone"],
+                "built": "appended" not in extra,
+                "appended": extra.get("appended", 0),
+                "removed": extra.get("removed", 0),
+            }
+    return report
 
 
 def home(store: Path | None) -> Path:

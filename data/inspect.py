@@ -36,7 +36,7 @@ def summary(store: Store) -> dict[str, Any]:
             "kind": content.get("kind"),
             "rows": content.get("rows"),
             "bytes": content.get("bytes"),
-            "current": content.get("extra", {}).get("store_state") == manifest.state,
+            "current": content.get("extra", {}).get("store_content") == manifest.content,
         }
     files = {"generator_file": store.generator_file(), "inverter_file": store.inverter_file()}
     return {

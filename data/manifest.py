@@ -135,12 +135,21 @@ def _layer(value: Any) -> StyleLayer:
 
 @dataclass(frozen=True)
 class Shard:
-    """One committed Parquet file of rows."""
+    """One committed Parquet file of rows.
+
+    Attributes:
+        file: its name.
+        rows: number of rows.
+        bytes: its size.
+        sha256: of the file.
+        keys: sum of the rows' keys (`data.row_keys`); empty where an earlier version wrote it.
+    """
 
     file: str
     rows: int
     bytes: int
     sha256: str
+    keys: str = ""
 
     @property
     def number(self) -> int:
@@ -150,7 +159,11 @@ class Shard:
     @classmethod
     def from_json(cls, value: Any) -> Shard:
         """A shard in JSON values; ValueError if it is none, or its name is not a shard's."""
-        given = values.members(value, "a shard", [f.name for f in fields(cls)])
+        needed = [f.name for f in fields(cls) if f.default is MISSING]
+        given = values.members(value, "a shard", needed, [f.name for f in fields(cls)])
+        keys = values.text(given.get("keys", ""), "keys", empty=True)
+        if not re.fullmatch(r"[0-9a-f]{16}|", keys):
+            raise ValueError(f"keys is {values.short(keys)}")
         shard_number(given["file"])
         if not re.fullmatch(r"[0-9a-f]{64}", values.text(given["sha256"], "sha256")):
             raise ValueError(f"sha256 is {values.short(given['sha256'])}")
@@ -159,6 +172,7 @@ class Shard:
             rows=values.whole(given["rows"], "rows", 1),
             bytes=values.whole(given["bytes"], "bytes", 1),
             sha256=given["sha256"],
+            keys=keys,
         )
 
 
@@ -195,9 +209,9 @@ class Manifest:
         """Number of faces in the store."""
         return sum(shard.rows for shard in self.shards)
 
-    @property
+    @cached_property
     def state(self) -> str:
-        """Hash of the settings and of every committed shard: two equal states, equal rows."""
+        """Hash of the settings and of every committed shard: two equal states, equal files."""
         text = json.dumps([asdict(self.settings), sorted(s.sha256 for s in self.shards)])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -205,6 +219,16 @@ class Manifest:
     def digest(self) -> str:
         """SHA-256 of everything that the file says: two equal digests, one manifest."""
         return _checksum(_plain(self))
+
+    @cached_property
+    def content(self) -> str:
+        """What an index is made from, as one text: equal wherever the settings, the ids and the
+        vectors of all rows are equal, whatever the shards, paths and times. Of a store with
+        shards of an earlier version it is another one for other files too."""
+        total = sum(int(s.keys, 16) for s in self.shards if s.keys) % 2**64
+        older = sorted(s.sha256 for s in self.shards if not s.keys)
+        text = json.dumps([asdict(self.settings), self.rows, total, older])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def write(self, folder: Path) -> None:
         """Commits this manifest; see `data.durable.replacing` for the order."""

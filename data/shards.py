@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from data.blendshapes import BLENDSHAPES
 from data.hashing import file_sha256
 from data.manifest import StoreSettings
+from data.row_keys import COLUMNS, from_footer, row_keys, sum_of, to_footer
 from ris.errors import StoreError
 
 ROW_GROUP = 64
@@ -150,24 +151,39 @@ def vectors(batch: pa.RecordBatch, column: str) -> np.ndarray:
     return flat.reshape(len(batch), -1)
 
 
-def write(path: Path, tables: Iterator[pa.Table], settings: StoreSettings) -> tuple[int, str]:
-    """Writes tables of rows into one Parquet file, a row group at a time.
+@dataclass(frozen=True)
+class Written:
+    """A shard that was written: number of rows, sha256 of the file, sum of the rows' keys."""
 
-    Returns:
-        number of rows and sha256 of the file.
-    """
+    rows: int
+    sha256: str
+    keys: str
+
+
+@dataclass(frozen=True)
+class RowKeys:
+    """The rows of a shard in order: (n,) bytes ids and (n,) uint64 keys (`data.row_keys`)."""
+
+    ids: np.ndarray
+    keys: np.ndarray
+
+
+def write(path: Path, tables: Iterator[pa.Table], settings: StoreSettings) -> Written:
+    """Writes tables of rows into one Parquet file, a row group at a time."""
     options: dict[str, Any] = {
         "compression": "zstd",
         "compression_level": 1,
         "use_dictionary": False,
         "write_statistics": ["id", "path"],
     }
-    rows = 0
+    keys = [np.empty(0, np.uint64)]
     with pq.ParquetWriter(path, schema(settings), **options) as writer:
         for table in tables:
             writer.write_table(table, row_group_size=ROW_GROUP)
-            rows += table.num_rows
-    return rows, file_sha256(path)
+            keys += [row_keys(batch) for batch in table.combine_chunks().to_batches()]
+        every = np.concatenate(keys)
+        writer.add_key_value_metadata(to_footer(every))
+    return Written(len(every), file_sha256(path), sum_of(every))
 
 
 def read(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -204,6 +220,56 @@ def read_row(path: Path, number: int) -> pa.Table:
             number -= rows
             group += 1
         return f.read_row_group(group).slice(number, 1).combine_chunks()
+
+
+def read_keys(path: Path, expected: str = "") -> RowKeys:
+    """Ids and keys of all rows of one shard, without its vectors where the file has the keys.
+
+    Args:
+        path: the shard.
+        expected: sum of the keys that the manifest records, if it does.
+
+    Raises:
+        StoreError: the file is missing or damaged.
+    """
+    with _opened(path) as f:
+        ids = f.read(columns=["id"], use_threads=False)["id"].to_pylist()
+        keys = from_footer(f.metadata.metadata, len(ids))
+        if keys is None or (expected and sum_of(keys) != expected):
+            groups = (f.read_row_group(i, list(COLUMNS)) for i in range(f.num_row_groups))
+            parts = [row_keys(b) for g in groups for b in g.combine_chunks().to_batches()]
+            keys = np.concatenate([np.empty(0, np.uint64), *parts])
+        return RowKeys(np.array([name.encode() for name in ids], dtype="S"), keys)
+
+
+def read_rows(
+    path: Path, numbers: np.ndarray, columns: Sequence[str]
+) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
+    """Some rows of one shard, a row group at a time, without the groups that have none of them.
+
+    Args:
+        path: the shard.
+        numbers: (n,) int64 ascending row numbers.
+        columns: columns wanted.
+
+    Yields:
+        the numbers of some of the rows, and those rows.
+
+    Raises:
+        StoreError: the file is missing or damaged.
+    """
+    with _opened(path) as f:
+        first = 0
+        for i in range(f.num_row_groups):
+            last = first + f.metadata.row_group(i).num_rows
+            wanted = numbers[(numbers >= first) & (numbers < last)]
+            if len(wanted):
+                table = f.read_row_group(i, columns=list(columns))
+                if len(wanted) < last - first:
+                    table = table.take(pa.array(wanted - first))
+                for batch in table.combine_chunks().to_batches():
+                    yield wanted, batch
+            first = last
 
 
 @contextmanager

@@ -450,10 +450,10 @@ class Store:
         for content in contents:
             path = faces / f"part-{number:05d}.parquet"
             with replacing(path) as temporary:
-                rows, sha = shards.write(temporary, content, self.settings)
+                done = shards.write(temporary, content, self.settings)
                 size = temporary.stat().st_size
-            if rows:
-                fresh.append(Shard(path.name, rows, size, sha))
+            if done.rows:
+                fresh.append(Shard(path.name, done.rows, size, done.sha256, done.keys))
             else:
                 path.unlink()
             number += 1

@@ -10,17 +10,22 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from data.manifest import StoreSettings
 from data.statistics import style_statistics
 from data.store import Store
-from index.feature import check_feature, index_folder
+from index.contents import Contents
+from index.feature import check_feature, index_folder, indexed_features
 from index.kinds import KINDS
+from index.meta import read_meta, reason
+from index.recipe import Recipe
 from index.rows import batch_ids, row_tensors
-from index.update import IndexUpdate, MakeVectors, Recipe, attached
+from index.unread import read_new
+from index.update import IndexUpdate, MakeVectors, attached
 from index.writer import IndexWriter
-from ris.errors import InputError, StoreError
+from ris.errors import InputError, RisError, StoreError
 from ris.masks import MaskOptions, eligible_channels
 from ris.normaliser import NORM_MODES, Normaliser, NormMode
 from ris.representation import DEFAULT_MASK, DEFAULT_NORM, represent
@@ -68,7 +73,7 @@ def build_indices(
         kind: one of `index.kinds.KINDS`, or ``auto`` to choose by size.
         memory: bytes that a search may keep resident, for ``auto``.
         rebuild: build even where an update would do.
-        progress: called with rows done and rows in all.
+        progress: called with rows done and rows to read; of several indices one after another.
 
     Returns:
         for each feature what its ``meta.json`` says (`index.meta.IndexMeta`).
@@ -94,15 +99,15 @@ def build_indices(
     def maker(feature: str) -> MakeVectors:
         return partial(_vectors, settings=settings, feature=feature, options=options)
 
+    asked = {"kind": kind, "memory": memory}
     reports: dict[str, dict[str, Any]] = {}
     for feature in () if rebuild else features:
         update = IndexUpdate.start(
-            *(store, manifest, index_folder(store, feature), recipes[feature], normaliser),
-            *(kind, memory),
+            *(store, index_folder(store, feature), recipes[feature], normaliser, kind, memory)
         )
         if update is not None:
             with update:
-                reports[feature] = update.run(maker(feature))
+                reports[feature] = update.run(maker(feature), progress, asked=asked)
     with contextlib.ExitStack() as stack:
         writers = {
             feature: stack.enter_context(
@@ -111,26 +116,75 @@ def build_indices(
             for feature in features
             if feature not in reports
         }
-        done = 0
-        for batch in store.batches(["id", "sigma", "scores"], manifest) if writers else ():
+        shown = {feature: [np.empty(0, bool)] for feature in writers}
+
+        def take(batch: pa.RecordBatch) -> None:
             ids, tensors = batch_ids(batch), row_tensors(batch, settings)
             for feature, writer in writers.items():
                 vectors = maker(feature)(tensors, normaliser)
-                present = np.flatnonzero(np.abs(vectors).max(axis=1) > 0)
-                writer.append(vectors[present], [ids[i] for i in present])
-            done += len(batch)
-            if progress:
-                progress(done, manifest.rows)
+                present = np.abs(vectors).max(axis=1) > 0
+                writer.append(vectors[present], [ids[i] for i in np.flatnonzero(present)])
+                shown[feature].append(present)
+
+        if writers:
+            manifest, read = read_new(store, Contents.none(), take, progress)
         for feature, writer in writers.items():
             if not writer.rows:
                 raise StoreError(f"no face in the store shows {feature!r}: nothing to index")
+            contents = read.arranged(0, 0, np.concatenate(shown[feature]))
             reports[feature] = writer.finish(
                 kind,
-                recipes[feature].extra(manifest, writer.rows),
+                recipes[feature].extra(manifest, contents, writer.rows, asked=asked),
                 memory,
-                attached(manifest, normaliser),
+                attached(contents, normaliser),
             )
     return {feature: reports[feature] for feature in features}
+
+
+def refresh_indices(
+    store: Store, progress: Callable[[int, int], None] | None = None
+) -> dict[str, dict[str, Any] | RisError]:
+    """Brings every index that a store has up to date, each with the options that it was built
+    with. An index that fails leaves the others alone.
+
+    Args:
+        store: the store.
+        progress: as `build_indices`'s.
+
+    Returns:
+        for each feature that is indexed what its ``meta.json`` says, or what went wrong.
+    """
+    results: dict[str, dict[str, Any] | RisError] = {}
+    alike: dict[str, tuple[list[str], dict[str, Any]]] = {}
+    for feature in indexed_features(store):
+        try:
+            extra = read_meta(index_folder(store, feature)).extra
+            asked = extra.get("asked", {})
+            options = {
+                "options": MaskOptions(**extra["mask"]),
+                "norm": extra["norm"],
+                "kind": asked.get("kind", "auto"),
+                "memory": asked.get("memory", DEFAULT_MEMORY),
+            }
+        except (KeyError, TypeError, ValueError, AttributeError) as e:
+            results[feature] = StoreError(
+                f"the index for {feature!r} does not say how it was built ({reason(e)}): "
+                f"run `ris index --feature {feature} --rebuild`"
+            )
+        except RisError as e:
+            results[feature] = e
+        else:
+            alike.setdefault(repr(options), ([], options))[0].append(feature)
+    for features, options in alike.values():
+        try:
+            results |= build_indices(store, features, progress=progress, **options)
+        except RisError:
+            for feature in features:  # one of them, perhaps: each for itself
+                try:
+                    results |= build_indices(store, [feature], progress=progress, **options)
+                except RisError as e:
+                    results[feature] = e
+    return results
 
 
 def _vectors(

@@ -8,19 +8,14 @@ square over the channels), or the scales by more than that share. It is also bui
 it learned from its rows may be outdated or its deleted rows cost too much: when it would have
 grown by more than `GROWTH` since it was built, or more than `GONE` of its rows would be deleted.
 
-Shards of the store are never changed in place, so only shards that the index has not seen are
-read. A face in such a shard that the index has already (shards are merged, and photos read again)
-keeps its row if its vector is the same.
+Only faces that the index has not looked at are read (`index.contents`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,57 +23,25 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from data import shards
-from data.manifest import Manifest, Shard, StoreSettings
 from data.store import Store
 from index import kinds
 from index.appender import IndexAppender
+from index.contents import GONE as NOWHERE
+from index.contents import Contents, mark
 from index.meta import IndexMeta
+from index.recipe import Recipe
 from index.rows import batch_ids, row_tensors
 from index.storage import DENSE, SPARSE
-from ris.errors import IndexMissingError, MismatchError, StoreError
+from index.unread import keys_in, read_new
+from ris.errors import IndexMissingError, StoreError
 from ris.normaliser import Normaliser
 
 DRIFT = 0.025  # leaves 97 % of the top ten as they were, at either end (docs/search.md)
 GROWTH = 0.5
 GONE = 0.2
-SAME = 1e-6  # squared distance of unit vectors that differ by rounding only
 
 MakeVectors = Callable[[tuple[torch.Tensor, torch.Tensor], Normaliser], np.ndarray]
 """Sigma and scores of n rows -> (n, D) vectors, zero where there is nothing."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What an index is made by; indices of equal recipes may share rows.
-
-    Attributes:
-        feature: name.
-        mask: `ris.masks.MaskOptions` as a dict.
-        norm: normalisation of sigma.
-        settings: hash of the store's settings.
-    """
-
-    feature: str
-    mask: dict[str, Any]
-    norm: str
-    settings: str
-
-    @classmethod
-    def of(cls, feature: str, mask: dict[str, Any], norm: str, settings: StoreSettings) -> Recipe:
-        """With the hash of the settings."""
-        text = json.dumps(dataclasses.asdict(settings), sort_keys=True)
-        return cls(feature, mask, norm, hashlib.sha256(text.encode()).hexdigest()[:16])
-
-    def extra(self, manifest: Manifest, rows: int, **more: int) -> dict[str, Any]:
-        """What `IndexMeta.extra` says of an index over `rows` of the store's faces."""
-        return {
-            **dataclasses.asdict(self),
-            "without_feature": manifest.rows - rows,
-            "store_state": manifest.state,
-            "store_faces": manifest.rows,
-            **more,
-        }
 
 
 def kept_normaliser(meta: IndexMeta, attached: Mapping[str, np.ndarray]) -> Normaliser:
@@ -87,13 +50,10 @@ def kept_normaliser(meta: IndexMeta, attached: Mapping[str, np.ndarray]) -> Norm
     return Normaliser(meta.extra["norm"], mean, scale)
 
 
-def attached(manifest: Manifest, normaliser: Normaliser) -> dict[str, np.ndarray]:
-    """What is kept with an index: its normaliser and the shards that it has seen."""
-    return {
-        "mean": normaliser.mean.numpy(),
-        "scale": normaliser.scale.numpy(),
-        "shards": np.array([_mark(shard) for shard in manifest.shards]),
-    }
+def attached(contents: Contents, normaliser: Normaliser) -> dict[str, np.ndarray]:
+    """What is kept with an index: its normaliser and which faces it has looked at."""
+    arrays = {"mean": normaliser.mean.numpy(), "scale": normaliser.scale.numpy()}
+    return arrays | contents.to_arrays()
 
 
 def drift(kept: Normaliser, now: Normaliser) -> float:
@@ -110,20 +70,14 @@ class IndexUpdate:
     Args:
         appender: of the index.
         store: that it belongs to.
-        manifest: the state to bring it to.
         recipe: of the index.
     """
 
-    def __init__(
-        self, appender: IndexAppender, store: Store, manifest: Manifest, recipe: Recipe
-    ) -> None:
-        self._appender, self._store = appender, store
-        self._manifest, self._recipe = manifest, recipe
+    def __init__(self, appender: IndexAppender, store: Store, recipe: Recipe) -> None:
+        self._appender, self._store, self._recipe = appender, store, recipe
+        self._contents = Contents.from_arrays(appender.attached, appender.rows)
         self._normaliser = kept_normaliser(appender.meta, appender.attached)
-        self._order = np.argsort(appender.ids, kind="stable")
-        self._sorted = appender.ids[self._order]
-        self._before = len(appender.ids) - appender.gone
-        self._appended = 0
+        self._shown: list[np.ndarray] = [np.empty(0, bool)]
 
     def __enter__(self) -> IndexUpdate:
         return self
@@ -135,7 +89,6 @@ class IndexUpdate:
     def start(
         cls,
         store: Store,
-        manifest: Manifest,
         folder: Path,
         recipe: Recipe,
         normaliser: Normaliser,
@@ -146,7 +99,6 @@ class IndexUpdate:
 
         Args:
             store: that it belongs to.
-            manifest: the state to bring it to.
             folder: of the index.
             recipe: asked for.
             normaliser: of the store as it is now.
@@ -164,8 +116,7 @@ class IndexUpdate:
                 meta = appender.meta
                 if any(meta.extra.get(k) != v for k, v in dataclasses.asdict(recipe).items()):
                     return None
-                update = cls(appender, store, manifest, recipe)
-                seen = set(appender.attached["shards"].tolist())
+                update = cls(appender, store, recipe)
             except (IndexMissingError, StoreError, KeyError, ValueError):
                 return None  # damaged, or nothing to go by; a lock held by others fails below
             if drift(update._normaliser, normaliser) > DRIFT:
@@ -174,75 +125,51 @@ class IndexUpdate:
                 kind == "auto" and _chosen(meta, memory) != meta.kind
             ):
                 return None
-            fresh = update._ids([shard for shard in manifest.shards if _mark(shard) not in seen])
-            unknown = int(np.count_nonzero(~np.isin(fresh, appender.ids)))
-            if meta.rows + unknown > (1 + GROWTH) * meta.built_rows:
+            keys_of = keys_in(store)
+            difference = store.consistently(lambda m: update._contents.difference(m, keys_of))
+            if meta.rows + difference.new > (1 + GROWTH) * meta.built_rows:
                 return None
-            if seen - {_mark(shard) for shard in manifest.shards}:
-                there = np.isin(appender.ids, update._ids(manifest.shards))
-                appender.drop(np.flatnonzero(~there))
-                if appender.gone > GONE * appender.rows or appender.gone == appender.rows:
-                    return None
+            gone = np.count_nonzero(difference.gone[: meta.rows])
+            if gone > GONE * meta.rows or gone == meta.rows:
+                return None
             stack.pop_all()
             return update
 
-    def run(self, make: MakeVectors) -> dict[str, Any]:
-        """Reads the shards that are new and publishes the index; returns its meta.json."""
-        seen = set(self._appender.attached["shards"].tolist())
-        for shard in self._manifest.shards:
-            if _mark(shard) in seen:
-                continue
-            for batch in self._read(shard.file):
-                vectors = make(row_tensors(batch, self._manifest.settings), self._normaliser)
-                self._take(vectors, batch_ids(batch))
-        rows = self._appender.rows - self._appender.gone
-        removed = self._before + self._appended - rows
-        return self._appender.finish(
-            self._recipe.extra(self._manifest, rows, appended=self._appended, removed=removed),
-            attached(self._manifest, self._normaliser),
+    def run(
+        self, make: MakeVectors, progress: Callable[[int, int], None] | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """Reads the faces that are new and publishes the index; returns its meta.json.
+
+        Args:
+            make: vectors of rows.
+            progress: called with rows read and rows to read.
+            more: further values for `IndexMeta.extra`.
+        """
+        appender, before = self._appender, len(self._contents.keys)
+        marks = {mark(shard) for shard in self._store.manifest().shards}
+        if marks == set(self._contents.marks.tolist()):  # nothing is new, so nothing is written
+            report = dataclasses.asdict(appender.meta)
+            return report | {"extra": {**appender.meta.extra, "appended": 0, "removed": 0}}
+        rows, alive = appender.rows, appender.rows - appender.gone
+        manifest, contents = read_new(
+            self._store, self._contents, lambda batch: self._take(batch, make), progress
+        )
+        appender.drop(np.flatnonzero(contents.places[:rows] == NOWHERE))
+        contents = contents.arranged(rows, before, np.concatenate(self._shown))
+        appended = appender.rows - rows
+        now = appender.rows - appender.gone
+        counts = {"appended": appended, "removed": alive + appended - now}
+        return appender.finish(
+            self._recipe.extra(manifest, contents, appender.rows, **counts, **more),
+            attached(contents, self._normaliser),
         )
 
-    def _take(self, vectors: np.ndarray, ids: list[str]) -> None:
-        names = np.array([name.encode() for name in ids])
-        at = np.searchsorted(self._sorted, names).clip(max=len(self._sorted) - 1)
-        known = self._sorted[at] == names
+    def _take(self, batch: pa.RecordBatch, make: MakeVectors) -> None:
+        vectors = make(row_tensors(batch, self._store.settings), self._normaliser)
         shown = np.abs(vectors).max(axis=1) > 0
-        kept = np.zeros(len(ids), bool)
-        rows = self._order[at[known & shown]]
-        if len(rows):
-            fresh = vectors[known & shown]
-            fresh = fresh / np.linalg.norm(fresh, axis=1, keepdims=True)
-            apart = np.square(self._appender.stored(rows) - fresh).sum(axis=1)
-            kept[known & shown] = apart < SAME
-        self._appender.drop(self._order[at[known & ~kept]])
-        new = np.flatnonzero(shown & ~kept)
-        self._appender.append(vectors[new], [ids[i] for i in new])
-        self._appended += len(new)
-
-    def _ids(self, shards: Sequence[Shard]) -> np.ndarray:
-        """(n,) bytes: the ids of all faces in some shards."""
-        parts = [
-            np.array([name.encode() for name in batch_ids(batch)])
-            for shard in shards
-            for batch in self._read(shard.file, ["id"])
-        ]
-        return np.concatenate(parts) if parts else np.empty(0, "S1")
-
-    def _read(self, file: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        try:
-            yield from shards.read(
-                self._store.folder / "faces" / file, columns or ["id", "sigma", "scores"]
-            )
-        except StoreError as error:
-            if self._store.manifest().state == self._manifest.state:
-                raise
-            raise MismatchError(
-                "the store changed while it was read: run the command again"
-            ) from error
-
-
-def _mark(shard: Shard) -> str:
-    return f"{shard.file}:{shard.sha256[:16]}"
+        ids = batch_ids(batch)
+        self._appender.append(vectors[shown], [ids[i] for i in np.flatnonzero(shown)])
+        self._shown.append(shown)
 
 
 def _chosen(meta: IndexMeta, memory: int) -> str:

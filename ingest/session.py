@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from data.manifest import MAX_RESOLUTION
 from data.store import Store
 from ris.choices import Device
 from ris.errors import MismatchError, ModelFileError
+from ris.once import once
 
 if TYPE_CHECKING:
     from ingest.alignment.cut import Aligned, Aligner, Faces
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Session:
-    """Settings of a run and the models behind them.
+    """Settings of a run and the models behind them, which any number of threads may share.
 
     Attributes:
         generator_name: which generator, where it ships.
@@ -127,7 +127,7 @@ class Session:
         other.inverter_kind, other.refine = kind, refine
         return other
 
-    @cached_property
+    @once
     def generator(self) -> Generator:
         """The face generator.
 
@@ -148,12 +148,12 @@ class Session:
             )
         return found
 
-    @cached_property
+    @once
     def catalogue(self) -> FeatureCatalogue:
         """The feature catalogue of the generator."""
         return load_catalogue(self.generator, self.catalogue_path)
 
-    @cached_property
+    @once
     def _aligner(self) -> Aligner:
         from ingest.alignment.cut import Aligner
 
@@ -175,7 +175,7 @@ class Session:
             self.engine,
         )
 
-    @cached_property
+    @once
     def _inverter(self) -> Inverter:
         from ingest.inverters import make_inverter
 

@@ -6,18 +6,26 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from data.shards import FaceRow
 from data.store import Store
+from ris.cores import usable_cores
 from ris.errors import ImageError, InputError, QueryError
 
 if TYPE_CHECKING:
     from ingest.alignment.cut import Aligner
     from ingest.embedding import Embedder
     from ingest.inversion import Inverter
+
+_READERS = BoundedSemaphore(usable_cores())
+"""Photos that are read at the same time, each on one core and with its own activations in memory;
+further threads wait."""
+_FINDING = Lock()
+"""The networks that find faces serve one thread."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,8 @@ def new_face(store: Store, argument: str, reader: FaceReader) -> QueryFace:
 def read_face(
     path: Path, reader: FaceReader, check: Callable[[Inverter], None] | None = None
 ) -> QueryFace:
-    """The largest face of a photo, cut out, inverted and scored.
+    """The largest face of a photo, cut out, inverted and scored. Threads may call it at once: as
+    many photos are read at a time as there are cores.
 
     Args:
         path: the photo.
@@ -136,10 +145,19 @@ def read_face(
     Raises:
         InputError: the photo gives no face.
     """
+    with _READERS:
+        return _read_face(path, reader, check)
+
+
+def _read_face(
+    path: Path, reader: FaceReader, check: Callable[[Inverter], None] | None
+) -> QueryFace:
     from ingest.decode import decode
 
     try:
-        cut = reader.aligner().cuts(decode(path))[0]
+        photo = decode(path)
+        with _FINDING:
+            cut = reader.aligner().cuts(photo)[0]
     except ImageError as e:
         raise InputError(f"{path}: {e.reason}") from e
     from ingest.embedding import to_batch

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from threading import Lock
 
 import numpy as np
 
 from data.store import Store
-from index.feature import FeatureIndex
+from index.live import LiveIndex, LiveIndices
 from index.protocol import Ends, Hits
 from query.faces import FaceReader, QueryFace, new_face, stored_face
-from ris.errors import InputError, MismatchError, QueryError, RisError
+from query.ranking import Query, ranked, vectors_of
+from ris.errors import InputError, QueryError, RisError
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class SearchResult:
         query: the face that was searched for.
         nearest: most similar first.
         furthest: least similar first.
+        unsearched: faces of the store that were not looked at, since they are newer than an index
+            and too many to be added on the way (`index.live`).
     """
 
     features: dict[str, float]
@@ -52,6 +55,7 @@ class SearchResult:
     query: QueryFace
     nearest: list[Match]
     furthest: list[Match]
+    unsearched: int = 0
 
     @property
     def label(self) -> str:
@@ -96,10 +100,11 @@ def search(
     """The k nearest and the k furthest faces.
 
     With several features the score is the weighted mean of their cosines, over the faces that
-    show all of them. A query that is itself in the store is left out of its results.
+    show all of them. A query that is itself in the store is left out of its results. Faces that
+    were removed since an index was built are left out, new ones are added where they are few.
 
     Args:
-        store: with an up-to-date index of every feature.
+        store: with an index of every feature.
         query: a photo's path, the id of a face in the store, or a face read before.
         features: weight of each feature; only ratios matter.
         k: number of results at each end, at least 1.
@@ -108,7 +113,8 @@ def search(
 
     Raises:
         IndexMissingError: a feature has no index.
-        MismatchError: an index is older than the store.
+        MismatchError: an index is of other settings, or a photo would be read by others, than
+            the store's faces.
         QueryError: the query does not show a feature, or the condition is wrong.
     """
     return Searcher(store, reader).search(query, features, k=k, where=where)
@@ -118,27 +124,31 @@ class Searcher:
     """Searches of one store that share all they load: indices, networks, generator.
 
     Made once and kept, it answers a photo in a fraction of the time that loading takes. Every
-    search looks whether the store or an index has changed and opens anew what did, so it can be
-    kept for as long as a program runs. Serves one thread.
+    search looks whether the store or an index has changed and answers for the present state, so it
+    can be kept for as long as a program runs, while other processes ingest, index and remove. Any
+    number of threads may use it at once: indices and models are loaded once for all of them, and
+    photos are inverted by as many threads at a time as there are cores.
 
     Args:
-        store: with an up-to-date index of every feature that is asked for.
+        store: with an index of every feature that is asked for.
         reader: reads photos that are not in the store; by default as the store's were read.
     """
 
     def __init__(self, store: Store, reader: FaceReader | None = None) -> None:
         self.store = store
         self._reader = reader
-        self._indices: dict[str, FeatureIndex] = {}
+        self._indices = LiveIndices(store)
+        self._lock = Lock()
 
     @property
     def reader(self) -> FaceReader:
         """What reads photos; its models are loaded when they are needed."""
-        if self._reader is None:
-            from ingest.session import Session
+        with self._lock:
+            if self._reader is None:
+                from ingest.session import Session
 
-            self._reader = Session.of_store(self.store)
-        return self._reader
+                self._reader = Session.of_store(self.store)
+            return self._reader
 
     def search(
         self,
@@ -174,8 +184,28 @@ class Searcher:
         """
         if k < 1:
             raise InputError(f"--k is at least 1, not {k}")
-        # before the queries: a missing index should not cost an inversion
-        indices = {name: self._index(name) for name in features}
+        self._indices.get(features)  # first: a missing index should not cost an inversion
+        faces: list[QueryFace | RisError] = []
+        for query in queries:
+            try:
+                faces.append(self._face(query))
+            except RisError as e:
+                faces.append(e)
+        while True:
+            found = self._ranked(faces, features, k, where)
+            if found is not None:
+                return found
+
+    def _ranked(
+        self,
+        faces: Sequence[QueryFace | RisError],
+        features: Mapping[str, float],
+        k: int,
+        where: str | None,
+    ) -> list[SearchResult | RisError] | None:
+        """The results as of the present state of the store; None where a face that was found has
+        been removed meanwhile."""
+        indices = self._indices.get(features)
         first = next(iter(indices.values()))
         chosen = allowed = None
         if where is not None:
@@ -183,30 +213,28 @@ class Searcher:
 
             chosen = select_ids(self.store, where)
             allowed = first.rows_of(chosen)
-        found: list[SearchResult | RisError | None] = [None] * len(queries)
-        ready: dict[int, _Query] = {}
-        for number, query in enumerate(queries):
+        found: list[SearchResult | RisError | None] = [None] * len(faces)
+        ready: dict[int, Query] = {}
+        for number, face in enumerate(faces):
             try:
-                face = self._face(query)
+                if isinstance(face, RisError):
+                    raise face
                 if chosen is not None and not chosen - {face.id}:
                     raise QueryError(f"no face satisfies --where {where!r}")
-                ready[number] = _Query(face, _vectors(indices, face))
+                ready[number] = Query(face, vectors_of(indices, face))
             except RisError as e:
                 found[number] = e
-        if len(indices) == 1 and features[next(iter(indices))] > 0:
-            ends = _one(first, list(ready.values()), k, allowed)
-        else:
-            ends = _several(indices, list(ready.values()), features, k, allowed)
-        ranked = _matches(self.store, first, ends)
-        for number, (nearest, furthest) in zip(ready, ranked, strict=True):
-            found[number] = SearchResult(dict(features), k, ready[number].face, nearest, furthest)
+        both = _matches(
+            self.store, first, ranked(indices, list(ready.values()), features, k, allowed)
+        )
+        if both is None:
+            return None
+        unsearched = _unsearched(indices.values())
+        for number, (nearest, furthest) in zip(ready, both, strict=True):
+            found[number] = SearchResult(
+                dict(features), k, ready[number].face, nearest, furthest, unsearched
+            )
         return [result for result in found if result is not None]
-
-    def _index(self, feature: str) -> FeatureIndex:
-        index = self._indices.get(feature)
-        if index is None or not index.is_current(self.store):
-            index = self._indices[feature] = FeatureIndex.open(self.store, feature)
-        return index
 
     def _face(self, query: str | QueryFace) -> QueryFace:
         if isinstance(query, QueryFace):
@@ -214,82 +242,22 @@ class Searcher:
         return stored_face(self.store, query) or new_face(self.store, query, self.reader)
 
 
-class _Query(NamedTuple):
-    """A face and its vector under each feature."""
-
-    face: QueryFace
-    vectors: dict[str, np.ndarray]
-
-
-def _vectors(indices: Mapping[str, FeatureIndex], face: QueryFace) -> dict[str, np.ndarray]:
-    found = {}
-    for name, index in indices.items():
-        found[name] = index.query_vector(face.sigma, face.scores)
-        if not found[name].any():
-            raise QueryError(f"{face.path} shows no {name!r}, so there is nothing to compare")
-    return found
-
-
-def _one(
-    index: FeatureIndex, queries: Sequence[_Query], k: int, allowed: np.ndarray | None
-) -> list[Ends]:
-    """Search in one index, each query without its own row."""
-    if not queries:
-        return []
-    stacked = np.stack([next(iter(query.vectors.values())) for query in queries])
-    both = index.vectors.search(stacked, min(k + 1, index.vectors.rows), allowed=allowed)
-    found = []
-    for i, query in enumerate(queries):
-        row = -1 if query.face.id is None else index.row_of(query.face.id)
-        near, far = (_drop(Hits(h.rows[i : i + 1], h.scores[i : i + 1]), row, k) for h in both)
-        found.append(Ends(near, far))
-    return found
-
-
-def _drop(hits: Hits, own: int, k: int) -> Hits:
-    keep = np.flatnonzero((hits.rows[0] >= 0) & (hits.rows[0] != own))[:k]
-    return Hits(hits.rows[:, keep], hits.scores[:, keep])
-
-
-def _several(
-    indices: Mapping[str, FeatureIndex],
-    queries: Sequence[_Query],
-    weights: Mapping[str, float],
-    k: int,
-    allowed: np.ndarray | None,
-) -> list[Ends]:
-    """Weighted mean of exact cosines, over the rows that every index has."""
-    first = next(iter(indices.values()))
-    rows_of = {name: first.rows_in(index) for name, index in indices.items()}
-    common = np.ones(len(first.ids), bool) if allowed is None else allowed.copy()
-    for rows in rows_of.values():
-        common &= rows >= 0
-    largest = max(abs(w) for w in weights.values())  # first, so that the sum cannot overflow
-    norm = sum(abs(w / largest) for w in weights.values())
-    found = []
-    for query in queries:
-        total = np.zeros(len(first.ids), np.float32)
-        for name, index in indices.items():
-            scores = index.vectors.all_scores(query.vectors[name])
-            total += np.float32(weights[name] / largest / norm) * scores[rows_of[name]]
-        candidates = np.flatnonzero(common)
-        if query.face.id is not None:
-            candidates = candidates[candidates != first.row_of(query.face.id)]
-        near = candidates[np.lexsort((candidates, -total[candidates]))][:k]
-        far = candidates[np.lexsort((candidates, total[candidates]))][:k]
-        found.append(Ends(*(Hits(rows[None], total[rows][None]) for rows in (near, far))))
-    return found
+def _unsearched(indices: Iterable[LiveIndex]) -> int:
+    """Faces that one index or another has not looked at."""
+    keys = [index.unsearched for index in indices]
+    return len(np.unique(np.concatenate(keys))) if any(map(len, keys)) else 0
 
 
 def _matches(
-    store: Store, index: FeatureIndex, found: Sequence[Ends]
-) -> list[tuple[list[Match], list[Match]]]:
-    """The faces behind both ends of each query, looked up together."""
+    store: Store, index: LiveIndex, found: Sequence[Ends]
+) -> list[tuple[list[Match], list[Match]]] | None:
+    """The faces behind both ends of each query, looked up together; None where the store has one
+    of them no more."""
     rows = {int(row) for ends in found for hits in ends for row in hits.rows[0]}
     ids = {row: index.ids[row].decode() for row in sorted(rows)}
     places = store.places(list(ids.values()))
     if any(face not in places for face in ids.values()):
-        raise MismatchError("the store changed while it was searched: run the command again")
+        return None
 
     def matches(hits: Hits) -> list[Match]:
         result = []
