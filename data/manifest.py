@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -245,18 +245,13 @@ class Manifest:
         """
         path = folder / FILE
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            version = values.whole(raw["format"], "format")
-            if version not in (UNCHECKED, FORMAT):
-                raise StoreError(
-                    f"{folder} has store format {version}, this version of ris reads "
-                    f"{UNCHECKED} and {FORMAT}: use the version of ris that made it, or ingest the "
-                    "photos anew into another store (--store)"
-                )
-            checksum = raw.pop("checksum", None)
-            if (checksum is not None or version == FORMAT) and checksum != _checksum(raw):
-                raise ValueError("its checksum does not fit")
-            return cls._from_json(raw)
+            return _parsed(path.read_text(encoding="utf-8"))
+        except _OtherFormatError as e:
+            raise StoreError(
+                f"{folder} has store format {e}, this version of ris reads "
+                f"{UNCHECKED} and {FORMAT}: use the version of ris that made it, or ingest the "
+                "photos anew into another store (--store)"
+            ) from e
         except FileNotFoundError as e:
             if has_remains(folder):
                 raise StoreError(f"{folder} has faces and no {FILE}: {RECOVER}") from e
@@ -288,6 +283,23 @@ class Manifest:
             generator_file=given.get("generator_file"),
             inverter_file=given.get("inverter_file"),
         )
+
+
+class _OtherFormatError(Exception):
+    """A manifest of a format that is not read."""
+
+
+@lru_cache(maxsize=4)
+def _parsed(text: str) -> Manifest:
+    """The manifest in a file's text. A search reads the file several times, mostly the same one."""
+    raw = json.loads(text)
+    version = values.whole(raw["format"], "format")
+    if version not in (UNCHECKED, FORMAT):
+        raise _OtherFormatError(version)
+    checksum = raw.pop("checksum", None)
+    if (checksum is not None or version == FORMAT) and checksum != _checksum(raw):
+        raise ValueError("its checksum does not fit")
+    return Manifest._from_json(raw)
 
 
 def has_remains(folder: Path) -> bool:
