@@ -167,7 +167,9 @@ def test_models_are_loaded_once_for_all_threads(store, monkeypatch):
 
     loads = []
     original = sessions.load_generator
-    monkeypatch.setattr(sessions, "load_generator", lambda n: loads.append(n) or original(n))
+    monkeypatch.setattr(
+        sessions, "load_generator", lambda n, **more: loads.append(n) or original(n, **more)
+    )
     session = Session.of_store(store)
     start = threading.Barrier(8)
 
