@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,8 +19,11 @@ from commands.options import (
     StoreOption,
 )
 from commands.stores import bring_up_to_date, home
-from commands.terminal import print_json, progress_bar, shown
+from commands.terminal import plain, print_json, progress_bar, shown
 from ris.errors import InputError
+
+if TYPE_CHECKING:
+    from data.metadata import Joined
 
 
 class Format(str, Enum):
@@ -118,6 +122,13 @@ def ingest(
     metadata: Annotated[
         Path | None, typer.Option(help="CSV or Parquet joined by file name.")
     ] = None,
+    metadata_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column with the file names (default: the one that holds the photos').",
+        ),
+    ] = None,
     aligned: Annotated[
         AlignedInput, typer.Option(help="Photos are face crops: find out, yes or no.")
     ] = AlignedInput.auto,
@@ -173,6 +184,7 @@ def ingest(
             session,
             latents=latents,
             metadata=metadata,
+            metadata_key=metadata_key,
             prune=prune,
             progress=progress,
         )
@@ -186,6 +198,7 @@ def ingest(
                 "failed": report.failed,
                 "pruned": done.pruned,
                 "failures": [vars(f) for f in report.failures],
+                **({"metadata": vars(done.labelled)} if done.labelled else {}),
                 "engine": session.embedder().engine_used,
                 "seconds": round(report.seconds, 3),
                 "indices": indices,
@@ -197,15 +210,33 @@ def ingest(
             f"{report.failed} failed, in {report.seconds:.1f} s"
         )
         for reason, count in report.reasons().most_common():
-            print(f"  {count} x {reason}")
+            print(f"  {count} x {plain(reason)}")
         for failure in report.failures[:10]:
-            print(f"  {failure.path}: {failure.reason}")
+            print(f"  {plain(failure.path)}: {plain(failure.reason)}")
         if done.pruned:
             print(f"{done.pruned} faces removed, their photos are gone")
         if done.labelled:
-            print(f"metadata for {done.labelled[0]} faces, none for {done.labelled[1]}")
+            _print_joined(done.labelled)
         fresh = [feature for feature, told in indices.items() if "error" not in told]
         ready = f"indices up to date: {', '.join(fresh)}" if fresh else "now: ris index --all"
-        print(f"{shown(done.store.folder)} holds {done.faces} faces; {ready}")
+        print(f"{plain(shown(done.store.folder))} holds {done.faces} faces; {ready}")
     if report.failed and not done.faces:
         raise InputError(f"no photo in {path} gave a face")
+
+
+def _print_joined(joined: Joined) -> None:
+    """What of a table was joined, and what was not."""
+    print(
+        f"metadata for {joined.matched} faces by column {plain(joined.column)}, none for "
+        f"{joined.without}{_some(joined.photos_without, joined.without)}"
+    )
+    if joined.unused:
+        print(
+            f"  {joined.unused} rows of it are about other photos"
+            f"{_some(joined.names_unused, joined.unused)}"
+        )
+
+
+def _some(names: Sequence[str], count: int) -> str:
+    shown = ", ".join(plain(name) for name in names)
+    return f": {shown}{', …' if count > len(names) else ''}" if names else ""

@@ -9,7 +9,7 @@ import typer
 
 from commands.options import JsonOption, StoreOption
 from commands.stores import open_store
-from commands.terminal import print_json
+from commands.terminal import named_apart, plain, print_json
 from ris.errors import InputError
 
 
@@ -32,7 +32,7 @@ def info(store: StoreOption = None, as_json: JsonOption = False) -> None:
                 size = f"{entry['bytes'] / 2**20:.1f} MB"
                 print(f"  {feature:<11} {entry['kind']}, {entry['rows']} faces, {size}, {state}")
         else:
-            print(f"{name:<17} {', '.join(value) if isinstance(value, list) else value}")
+            print(f"{name:<17} {plain(', '.join(value) if isinstance(value, list) else value)}")
 
 
 def sql(
@@ -42,17 +42,21 @@ def sql(
 ) -> None:
     """Ask DuckDB about the faces: a view `faces` with everything but the vectors.
 
+    Line ends, tabs and other control characters in values are printed as in Python; --json has
+    values as they are, blobs as hexadecimal digits, and a second column of one name as name_1.
+
     Example: ris sql "select id, path from faces limit 5"
     """
     from data.views import run_sql
 
     columns, rows = run_sql(open_store(store), statement)
     if as_json:
-        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+        names = named_apart(columns)
+        print_json([dict(zip(names, row, strict=True)) for row in rows])
         return
-    print("\t".join(columns))
+    print("\t".join(map(plain, columns)))
     for row in rows:
-        print("\t".join("" if value is None else str(value) for value in row))
+        print("\t".join("" if value is None else plain(value) for value in row))
 
 
 def verify(
@@ -75,7 +79,7 @@ def verify(
     else:
         print(f"{found.shards} shards, {found.faces} faces, {len(found.damaged)} shards damaged")
         for path in found.missing_photos:
-            print(f"  photo gone: {path}")
+            print(f"  photo gone: {plain(path)}")
     if found.damaged and not drop_damaged:
         raise StoreError(
             f"{', '.join(found.damaged)} damaged ({found.lost_faces} faces): "

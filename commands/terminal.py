@@ -4,21 +4,78 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, ends of lines, turns of the writing direction, and bytes of a file name
+that are no text."""
+
+
+def plain(value: object) -> str:
+    r"""Text on one line, for a terminal or a column: what would end the line, begin a column or
+    move the cursor is written as in Python (``\n``, ``\t``, ``\x1b``)."""
+    return _UNPRINTABLE.sub(lambda m: m[0].encode("unicode_escape").decode(), str(value))
 
 
 def notify(message: str) -> None:
     """One line on stderr, whatever breaks the message has."""
     with contextlib.suppress(OSError):  # there is no other place to say it
-        print("ris: " + " ".join(message.split()), file=sys.stderr)
+        print("ris: " + plain(" ".join(message.split())), file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
-    """For --json; what JSON does not know becomes text."""
-    print(json.dumps(value, indent=2, default=str))
+    """For --json, see `as_json`."""
+    print(json.dumps(as_json(value), indent=2, allow_nan=False))
+
+
+def as_json(value: Any) -> Any:
+    """A value as JSON has it.
+
+    What is not a number becomes null, bytes become hexadecimal digits, decimals become numbers
+    where that says the same and else text, keys become text, and what JSON does not know (a
+    path, a date) becomes text.
+    """
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Decimal):
+        near = float(value)
+        return (
+            as_json(near) if not value.is_finite() or Decimal(repr(near)) == value else str(value)
+        )
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value).hex()
+    if isinstance(value, dict):
+        return {k if isinstance(k, str) else _key(k): as_json(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [as_json(v) for v in value]
+    if hasattr(value, "tolist"):  # of numpy
+        return as_json(value.tolist())
+    return str(value)
+
+
+def _key(key: Any) -> str:
+    value = as_json(key)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def named_apart(names: Sequence[str]) -> list[str]:
+    """Names of columns, all different: a second ``id`` becomes ``id_1``."""
+    result: list[str] = []
+    for name in names:
+        fresh, number = name, 0
+        while fresh in result or (number and fresh in names):
+            number += 1
+            fresh = f"{name}_{number}"
+        result.append(fresh)
+    return result
 
 
 @contextlib.contextmanager
@@ -43,6 +100,6 @@ def progress_bar(label: str, quiet: bool) -> Iterator[Callable[[int, int], None]
 
 
 def shown(path: Path) -> str:
-    """A path relative to the working directory where it lies below it."""
+    """A path for a person: relative to the working directory where it lies below it."""
     here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    return plain(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -192,11 +192,14 @@ class Store:
                     raise
 
     def face(self, face: str) -> FaceRow:
-        """The row of one id, which may be abbreviated where that is unambiguous.
+        """The row of one id; that of a photo's first face may be abbreviated where that is
+        unambiguous.
 
         Raises:
             QueryError: no such face, or several.
         """
+        if not face.strip():
+            raise QueryError("an empty text is no face id")
         return self.consistently(lambda manifest: self._face(face, manifest))
 
     def _face(self, face: str, manifest: Manifest) -> FaceRow:
@@ -205,9 +208,12 @@ class Store:
             ids = shards.read_light(self.folder / "faces" / shard.file, ["id"])["id"]
             rows = pc.indices_nonzero(pc.starts_with(ids, face))
             found += [(shard.file, row, ids[row].as_py()) for row in rows.to_pylist()]
+        exact = [entry for entry in found if entry[-1] == face]
+        if not exact and "-" in face:
+            found = []  # the number of a face in its photo is not abbreviated
         photos = {shards.photo_of(name) for *_, name in found}
-        full = photos.pop() if len(photos) == 1 else face  # of one photo, its first face is meant
-        exact = [entry for entry in found if entry[-1] == full]
+        if not exact and len(photos) == 1:  # of one photo, its first face is meant
+            exact = [entry for entry in found if entry[-1] in photos]
         if len(found) > 1 and not exact:
             raise QueryError(f"{len(found)} faces have an id that starts with {face!r}: give more")
         if not found:

@@ -9,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from data.metadata import FILE_COLUMNS, read_table
+from data.file_names import FileNames
+from data.metadata import match_rows
+from data.tables import read_table
 from evaluate.attributes import signs
 from ingest.training.photos import load_photos, photo_names
 from ris.errors import InputError
@@ -45,26 +47,25 @@ def load_labelled(
         identity: column of the people shown.
 
     Raises:
-        InputError: a column or the row of a photo is missing, or a file name stands there twice.
+        InputError: a column, the row of a photo or its identity is missing, or it is not clear
+            which row is a photo's.
     """
     rows = read_table(table)
     wanted = [identity, *attributes]
-    if missing := [name for name in wanted if name not in rows.column_names]:
+    if missing := [name for name in wanted if name not in rows.names]:
         raise InputError(f"{table} has no column {', '.join(missing)}")
-    by_lower = {n.lower(): n for n in reversed(rows.column_names)}
-    files = next((by_lower[n] for n in FILE_COLUMNS if n in by_lower), rows.column_names[0])
-    places: dict[str, int] = {}
-    for i, file in enumerate(rows[files].to_pylist()):
-        name = str(file).rsplit("/", 1)[-1]
-        if places.setdefault(name, i) != i:
-            raise InputError(f"{table} has several rows for {name}")
     photos = load_photos(folder)
     names = photo_names(folder)
+    _, places = match_rows(rows, FileNames(names, folder))
     if unknown := [name for name in names if name not in places]:
         raise InputError(f"{table} has no row for {unknown[0]} ({len(unknown)} such photos)")
-    chosen = rows.take([places[name] for name in names])
-    labels = np.stack([signs(chosen[a].to_pylist(), a) for a in attributes], 1)
-    _, people = np.unique(np.array(chosen[identity].to_pylist()), return_inverse=True)
+    at = [places[name] for name in names]
+    chosen = {name: rows.column(name).take(at).to_pylist() for name in wanted}
+    if None in chosen[identity]:
+        nobody = names[chosen[identity].index(None)]
+        raise InputError(f"{table} does not say in column {identity} who {nobody} shows")
+    labels = np.stack([signs(chosen[a], a) for a in attributes], 1)
+    _, people = np.unique(np.array(chosen[identity]), return_inverse=True)
     return Labelled(photos.images, torch.from_numpy(labels), torch.from_numpy(people))
 
 

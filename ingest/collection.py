@@ -10,9 +10,12 @@ from pathlib import Path
 
 from data.assets import CATALOGUE_FILE
 from data.durable import replacing
+from data.file_names import FileNames
 from data.latents import SIDECAR, Latents, read_latents
-from data.metadata import join_metadata, read_table
+from data.manifest import FILE as MANIFEST
+from data.metadata import Joined, check_possible, join_metadata
 from data.store import Store
+from data.tables import Table, read_table
 from ingest.pipeline import IngestReport, ingest
 from ingest.session import Session
 from ingest.sources import find_photos
@@ -28,14 +31,14 @@ class CollectionReport:
         faces: number of faces in it now.
         report: what became of the photos.
         pruned: faces removed because their photo is gone.
-        labelled: faces that have a row of the metadata, and faces that have none; or None.
+        labelled: what became of the metadata, if there was any.
     """
 
     store: Store
     faces: int
     report: IngestReport
     pruned: int = 0
-    labelled: tuple[int, int] | None = None
+    labelled: Joined | None = None
 
 
 def ingest_collection(
@@ -45,6 +48,7 @@ def ingest_collection(
     *,
     latents: Path | None = None,
     metadata: Path | None = None,
+    metadata_key: str | None = None,
     prune: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> CollectionReport:
@@ -58,6 +62,7 @@ def ingest_collection(
         latents: file of codes; by default ``latents.parquet`` in the folder, or beside the
             first photo, if there.
         metadata: CSV or Parquet table joined by file name.
+        metadata_key: its column of file names; None: the one that holds photos.
         prune: remove faces of that folder whose photo is gone.
         progress: called with photos done and photos in all.
 
@@ -66,8 +71,9 @@ def ingest_collection(
     """
     if prune and not Path(argument).expanduser().is_dir():
         raise InputError("--prune goes with a folder: it removes what is gone from there")
-    if metadata is not None:
-        read_table(metadata)  # so that a wrong name does not cost an ingest
+    table = None if metadata is None else read_table(metadata)
+    if table is not None:
+        _check_table(table, metadata_key, argument, folder)
     total = sum(1 for _ in find_photos(argument))
     session = session.at(folder)
     codes = _latents(argument, latents)
@@ -98,8 +104,19 @@ def ingest_collection(
         aligner=session.aligner(),
         progress=(lambda done: progress(done, total)) if progress else None,
     )
-    labelled = join_metadata(store, metadata) if metadata else None
+    labelled = None if table is None else join_metadata(store, table, metadata_key)
     return CollectionReport(store, store.manifest().rows, report, pruned, labelled)
+
+
+def _check_table(table: Table, key: str | None, argument: str, folder: Path) -> None:
+    """A table that is about other photos must not cost an ingest first."""
+    root = Path(os.path.abspath(folder)).parent
+    photos = [Path(os.path.abspath(photo)) for photo in find_photos(argument)]
+    paths = [str(p.relative_to(root) if p.is_relative_to(root) else p) for p in photos]
+    if (folder / MANIFEST).is_file():
+        for batch in Store(folder).batches(["path"]):
+            paths += batch.column(0).to_pylist()
+    check_possible(table, FileNames(paths, root), key)
 
 
 def _latents(argument: str, given: Path | None) -> Latents | None:

@@ -121,7 +121,8 @@ def filled(faces, session, tmp_path_factory):
     lines = [f"seed{100 + i:06d}.jpg,{i % 2},{i // 5}" for i in range(60)]
     labels.write_text("\n".join(["file,odd,person", *lines]))
     done = ingest_collection(str(faces), folder, session, metadata=labels)
-    assert (done.report.ingested, done.report.failed, done.labelled) == (60, 0, (60, 0))
+    assert (done.report.ingested, done.report.failed) == (60, 0)
+    assert done.labelled is not None and (done.labelled.matched, done.labelled.without) == (60, 0)
     store = Store.open(folder)
     build_indices(store, DEFAULT_FEATURES)
     return store

@@ -203,7 +203,7 @@ def test_columns_about_the_face(work, quick, tmp_path):
     assert select_ids(store, "smile > 0.5 and abs(yaw) < 15") == wide
     table = tmp_path / "labels.csv"
     table.write_text("file,Smile,box_left\none.jpg,broad,3\n")
-    assert join_metadata(store, table)[0] == 1
+    assert join_metadata(store, table).matched == 1
     _, mine = run_sql(store, "select user_Smile, user_box_left from faces where face = 0")
     assert ("broad", 3) in mine
 

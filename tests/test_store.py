@@ -15,13 +15,11 @@ from data import shards
 from data.failures import Failure, read_failures, update_failures
 from data.inspect import export, summary, verify
 from data.manifest import StoreSettings
-from data.metadata import join_metadata
 from data.shards import FaceRow, vectors
 from data.statistics import FILE as STATS
 from data.statistics import style_statistics
 from data.store import Store
 from data.views import run_sql, select_ids
-from ingest.collection import ingest_collection
 from ris.errors import InputError, MismatchError, QueryError, StoreError
 from ris.layout import StyleLayer
 from ris.statistics import StyleStatistics
@@ -271,41 +269,6 @@ def test_failures_are_kept_until_cured(store):
     assert [f.path for f in read_failures(store)] == ["b.jpg"]
 
 
-def test_metadata_joins_by_file_name(store, tmp_path):
-    store.append([row(i) for i in range(4)])
-    table = tmp_path / "labels.csv"
-    table.write_text("image_id,Smiling,height\n0001.jpg,1,7\n0002.jpg,-1,8\nother.jpg,1,9\n")
-    assert join_metadata(store, table) == (2, 2)
-    assert select_ids(store, "Smiling = 1") == {"face0001"}
-    assert run_sql(store, "select user_height from faces where id = 'face0002'")[1] == [(8,)]
-    table.write_text("file,who\nphotos/0003.jpg,Ann\n0001.jpg,Bo\n")
-    assert join_metadata(store, table) == (2, 2)
-    _, rows = run_sql(store, "select id, Smiling, who from faces order by id")
-    assert rows == [
-        ("face0000", None, None),
-        ("face0001", 1, "Bo"),
-        ("face0002", -1, None),
-        ("face0003", None, "Ann"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("file,a\n0001.jpg,1\n0001.jpg,2\n", "several rows for the file of face face0001"),
-        ("file\n0001.jpg\n", "at least one more"),
-    ],
-)
-def test_bad_metadata_is_explained(store, tmp_path, text, message):
-    store.append([row(1)])
-    table = tmp_path / "labels.csv"
-    table.write_text(text)
-    with pytest.raises(InputError, match=message):
-        join_metadata(store, table)
-    with pytest.raises(InputError, match="no metadata file"):
-        join_metadata(store, tmp_path / "nope.csv")
-
-
 def test_sql_sees_all_but_vectors_and_nothing_outside(store, tmp_path):
     assert run_sql(store, "select count(*) from faces")[1] == [(0,)]
     store.append([row(1)])
@@ -400,28 +363,3 @@ def test_readers_outlive_a_merge(store, monkeypatch):
     store.compact()
     with pytest.raises(StoreError, match="changed while it was read: run the command again"):
         list(store.batches(["id"], stale))
-
-
-def test_column_names_of_metadata_have_no_case_and_may_be_odd(store, tmp_path):
-    store.append([row(1), row(2)])
-    table = tmp_path / "labels.csv"
-    table.write_text('name,file,Grin,"a""b",ID,Width\nAnn,0001.jpg,1,2,3,4\n')
-    assert join_metadata(store, table) == (1, 1)
-    table.write_text('file,grin,"a""b"\n0001.jpg,7,8\n')
-    assert join_metadata(store, table) == (1, 1)
-    columns, rows = run_sql(store, "select * from faces where id = 'face0001'")
-    found = dict(zip(columns, rows[0], strict=True))
-    assert {found[c] for c in ("name", "Grin", 'a"b', "user_ID", "user_Width")} == {
-        "Ann",
-        7,
-        8,
-        3,
-        4,
-    }
-    assert len({c.lower() for c in columns}) == len(columns)
-
-
-def test_a_wrong_metadata_file_is_told_before_the_ingest(faces, session, tmp_path):
-    with pytest.raises(InputError, match="no metadata file"):
-        ingest_collection(str(faces), tmp_path / ".ris", session, metadata=tmp_path / "nope.csv")
-    assert not (tmp_path / ".ris").exists()
