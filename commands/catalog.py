@@ -16,7 +16,7 @@ from commands.options import (
     StoreOption,
 )
 from commands.stores import home
-from commands.terminal import print_json, progress_bar, shown
+from commands.terminal import plain, print_json, progress_bar, shown
 from ris.errors import InputError
 
 app = typer.Typer(
@@ -63,7 +63,7 @@ def fit(
     if as_json:
         print_json(facts)
     elif out is None:
-        print(f"{facts['clusters']} clusters in {shown(file)}, where ris ingest finds them")
+        print(f"{facts['clusters']} clusters in {plain(shown(file))}, where ris ingest finds them")
     else:
         print(f"{facts['clusters']} clusters in {out}; use it with ris ingest --catalog {out}")
 

@@ -19,7 +19,7 @@ from commands.options import (
     StoreOption,
 )
 from commands.stores import build_missing, open_store
-from commands.terminal import notify, print_json, progress_bar, shown
+from commands.terminal import notify, plain, print_json, progress_bar, shown
 from ris.choices import TAU
 from ris.errors import InputError, RisError
 
@@ -166,10 +166,10 @@ def query(
             values.append(_search_json(result))
             continue
         if len(face) > 1:
-            print(shown(result.query.path))
+            print(plain(shown(result.query.path)))
         _print_search(result, furthest=furthest)
         if sheets:
-            print(f"contact sheet: {sheets[i]}")
+            print(f"contact sheet: {plain(sheets[i])}")
     if as_json:
         print_json(values if len(face) > 1 else values[0])
     late = max((r.unsearched for r in found if not isinstance(r, RisError)), default=0)
@@ -202,4 +202,4 @@ def _print_search(found: SearchResult, *, furthest: bool) -> None:
     for title, matches in ends:
         print(f"{title} by {found.label}")
         for m in matches:
-            print(f"{m.rank:>4}  {m.score:+.4f}  {m.id}  {shown(m.path)}")
+            print(f"{m.rank:>4}  {m.score:+.4f}  {m.id}  {plain(shown(m.path))}")

@@ -100,6 +100,6 @@ def progress_bar(label: str, quiet: bool) -> Iterator[Callable[[int, int], None]
 
 
 def shown(path: Path) -> str:
-    """A path for a person: relative to the working directory where it lies below it."""
+    """A path relative to the working directory where it lies below it."""
     here = Path.cwd()
-    return plain(path.relative_to(here) if path.is_relative_to(here) else path)
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -14,6 +14,8 @@ from ris.errors import InputError
 
 LONGEST = 2**24
 """Bytes of a line, at most: a file without line ends must not fill the memory."""
+LARGEST = 2**31
+"""Bytes or characters of a text, at most: a small packed file may hold far more than memory."""
 _Stream = io.BufferedReader | gzip.GzipFile
 _GZIP = b"\x1f\x8b"
 _MARKS = {  # the longer ones first: UTF-32's begins with UTF-16's
@@ -51,7 +53,14 @@ def _decoded(stream: _Stream, source: Path) -> Iterator[str]:
         numbered = _utf8(stream, source)
     else:
         numbered = _wide(stream, encoding, source)
+    size = 0
     for number, line in enumerate(numbered, 1):
+        size += len(line)
+        if size > LARGEST:
+            raise InputError(
+                f"{source} holds over {LARGEST >> 30} GB of text: keep the rows of your photos, or "
+                "save it as Parquet"
+            )
         if "\0" in line:
             raise InputError(
                 f"{source}, line {number} holds a zero byte: it is no text, or UTF-16 without its "

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import unicodedata
+from itertools import product
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -129,3 +132,70 @@ def test_a_quick_look_never_misses_a_match():
     names = ["A%20b.JPG", "q\\y.jpg", "e\u0301", "file:///q/a.b"]
     photos = ["a b.jpg", "y.jpg", "é.jpg", "a.b.jpg"]
     assert match(names, photos) == dict(zip(photos, range(4), strict=True))
+
+
+def parts_of(path: str, fold: bool, stem: bool = False) -> list[str]:
+    parts = [p for p in path.strip().replace("\\", "/").split("/") if p not in ("", ".")]
+    parts = [unicodedata.normalize("NFC", p.casefold() if fold else p) for p in parts]
+    return [*parts[:-1], Path(parts[-1]).stem] if stem else parts
+
+
+def oracle(name: str, photos: list[str]) -> set[str]:
+    """The photos that a name may mean, photo by photo and part by part, as docs/tables.md says."""
+    plain = name.removeprefix("file://")
+    for stem, fold in product((False, True), (False, True)):
+        for reading in (unquote(plain),) if plain != name else (name, unquote(name)):
+            ours = parts_of(reading, fold)
+            theirs = {p: parts_of(p, fold, stem) for p in photos}
+            root = parts_of(str(ROOT), fold)
+            same = {p for p, rel in theirs.items() if ours in (rel, root + rel)}
+            ends = {p for p, rel in theirs.items() if (root + rel)[-len(ours) :] == ours}
+            if same or ends:
+                return same or ends
+    for stem, fold in product((False, True), (False, True)):
+        for reading in (name, unquote(name)):
+            ours = parts_of(reading, fold)
+            theirs = {p: parts_of(p, fold, stem) for p in photos}
+            fits = [p for p, rel in theirs.items() if ours[-len(rel) :] == rel]
+            if fits:
+                return {max(fits, key=lambda p: len(theirs[p]))}
+    return set()
+
+
+def test_no_spelling_leads_to_another_photo():
+    """Random collections with like names, one photo's name in a random spelling."""
+    counts = dict.fromkeys((0, 1, 2), 0)
+    for seed in range(4000):
+        rng = random.Random(seed)
+        words = ["a", "A", "b b", "é", "a%20"]
+        names = [
+            "/".join([*rng.choices(words, k=rng.randrange(3)), rng.choice(words)]) for _ in range(6)
+        ]
+        photos = sorted({name + rng.choice([".jpg", ".png", ".JPG"]) for name in names})
+        meant = rng.choice(photos)
+        spellings = [
+            meant,
+            f"./{meant}",
+            f"{ROOT}/{meant}",
+            f"/old/{meant}",
+            f"/Old/{meant.swapcase()}",
+            meant.replace("/", "\\"),
+            f"file://{quote(f'{ROOT}/{meant}')}",
+            quote(meant),
+            unicodedata.normalize("NFD", meant),
+            f" {meant} ",
+            meant.swapcase(),
+            meant.rpartition(".")[0],
+            meant.rpartition("/")[2],
+            meant.rpartition("/")[2].upper(),
+            f"{meant}.txt",
+        ]
+        name = rng.choice(spellings)
+        wanted = oracle(name, photos)
+        counts[min(len(wanted), 2)] += 1
+        if len(wanted) < 2:
+            assert set(match([name], photos)) == wanted, (seed, name, photos)
+        else:
+            with pytest.raises(InputError, match="may be"):
+                match([name], photos)
+    assert min(counts.values()) > 100, counts

@@ -365,3 +365,10 @@ def test_mutated_bytes_of_all_kinds(tmp_path):
             refused.append(str(e))
     assert len(refused) > 100
     assert not [line for line in refused if "\n" in line]
+
+
+def test_a_packed_file_cannot_fill_the_memory(read, monkeypatch):
+    monkeypatch.setattr("data.text_lines.LARGEST", 100_000)
+    assert len(read(gzip.compress(b"file,a\n" + b"x.jpg,1\n" * 9_000))["a"]) == 9_000
+    with pytest.raises(InputError, match="of text: keep the rows of your photos"):
+        read(gzip.compress(b"file,a\n" + b"x.jpg,1\n" * 20_000))
