@@ -9,6 +9,7 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -195,7 +196,7 @@ def test_columns_of_parquet_keep_their_type_but_not_nan(tmp_path):
         {
             "file": pa.array(["a", "b"]).dictionary_encode(),
             "age": pa.array([float("nan"), 3.5]),
-            "half": pa.array([1.5, float("nan")], pa.float16()),
+            "half": np.array([1.5, np.nan], np.float16),
             "who": ["nan", "Bo"],
             "n": pa.array([1, None], pa.uint8()),
         }
