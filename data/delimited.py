@@ -25,7 +25,8 @@ _CHUNK = 8192
 _LONGEST_HEADER = 2**20
 _PICTURE = re.compile(r"\.(jpe?g?|jfif|png|webp|bmp|tiff?|gif|p[pgn]m|jp2|avif|hei[cf])$", re.I)
 _LOOSE_QUOTE = re.compile(r'(?:^|[,;\t|])[ ]+"')
-_EXCEL = re.compile(r"sep=(.)\s*$")
+_EXCEL = re.compile(r"sep=([,;|\t])\s*$", re.I)
+_COUNT = re.compile(r"[0-9]{1,12}$")
 _HEADERLESS = {"identity": "identity", "partition": "partition"}
 """CelebA's lists of two columns have no header; the file's name says what the second one is."""
 Row = tuple[int, list[str]]
@@ -52,9 +53,9 @@ def read_delimited(source: Path) -> TextTable:
     Raises:
         InputError: it is none, or not well-formed; names the lines.
     """
-    first = _first_record(source)
+    begin, first = _first_record(source)
     if told := _EXCEL.match(first):
-        return _Builder(source).read(_records(source, told[1], skip=1))
+        return _Builder(source).read(_records(source, told[1], skip=begin))
     if source.name.lower().removesuffix(".gz").endswith((".tsv", ".tab")):
         return _Builder(source).read(_records(source, "\t"))
     candidates = [d for d in DELIMITERS if d in first]
@@ -65,16 +66,18 @@ def read_delimited(source: Path) -> TextTable:
     return _only_one(source, candidates)
 
 
-def _first_record(source: Path) -> str:
-    """The first line that is not empty, with those that a quoted line end joins to it."""
+def _first_record(source: Path) -> tuple[int, str]:
+    """The first line that is not empty, with those that a quoted line end joins to it, and the
+    number of its last line."""
     first = ""
-    for line in text_lines(source):
+    number = 0
+    for number, line in enumerate(text_lines(source), 1):  # noqa: B007
         first += line if first or line.strip() else ""
         if first and (first.count('"') % 2 == 0 or len(first) > _LONGEST_HEADER):
             break
     if not first:
         raise InputError(f"{source} is empty")
-    return first
+    return number, first
 
 
 def _only_one(source: Path, candidates: list[str]) -> TextTable:
@@ -225,7 +228,7 @@ def check_names(names: Sequence[str], source: Path) -> None:
 def _blank_separated(source: Path) -> TextTable:
     rows = _split(source)
     line, first = next(rows)
-    count = int(first[0]) if len(first) == 1 and first[0].isdigit() else None
+    count = int(first[0]) if len(first) == 1 and _COUNT.match(first[0]) else None
     if count is not None:
         line, first = next(rows, (0, []))
     following = list(islice(rows, 1))
