@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Lock
+from threading import Lock, local
 from typing import TypeVar
 
 import torch
@@ -16,6 +16,34 @@ T = TypeVar("T")
 
 MOST_WORKERS = 16
 """Each holds one face's activations, and Python itself runs on one core."""
+
+
+class _Undivided:
+    """Counts the threads that are in `one_thread`, and knows what torch is to do afterwards."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._before = 1
+        self._own = local()
+        """``left``: what torch did before, in a thread that left before another one did."""
+
+    def enter(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = getattr(self._own, "left", None) or torch.get_num_threads()
+            self._inside += 1
+            torch.set_num_threads(1)
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            self._own.left = self._before if self._inside else None
+            if not self._inside:
+                torch.set_num_threads(self._before)
+
+
+_undivided = _Undivided()
 
 
 class StepCounter:
@@ -59,13 +87,16 @@ def worker_count() -> int:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Keeps torch from dividing what the calling thread does, as in ingest: sums over many numbers
-    depend in their last bits on how they are divided."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    depend in their last bits on how they are divided.
+
+    Any number of threads may be in it at once. A part of the setting is the whole process's, so
+    the last one that leaves puts it back; a thread that left before goes on undivided.
+    """
+    _undivided.enter()
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        _undivided.leave()
 
 
 @contextmanager

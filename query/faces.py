@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from threading import BoundedSemaphore, Lock
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 _READERS = BoundedSemaphore(usable_cores())
 """Photos that are read at the same time, each on one core and with its own activations in memory;
 further threads wait."""
-_FINDING = Lock()
-"""The networks that find faces serve one thread."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,9 @@ def read_face(
     Raises:
         InputError: the photo gives no face.
     """
-    with _READERS:
+    from ingest.threads import one_thread
+
+    with _READERS, one_thread():
         return _read_face(path, reader, check)
 
 
@@ -155,20 +155,16 @@ def _read_face(
     from ingest.decode import decode
 
     try:
-        photo = decode(path)
-        with _FINDING:
-            cut = reader.aligner().cuts(photo)[0]
+        cut = reader.aligner().cuts(decode(path))[0]
     except ImageError as e:
         raise InputError(f"{path}: {e.reason}") from e
     from ingest.embedding import to_batch
-    from ingest.threads import one_thread
 
     inverter = reader.inverter()
     if check:
         check(inverter)
     inversion = inverter.invert(to_batch([cut.pixels]))
-    with one_thread():
-        face = reader.embedder().embed(inversion.w[0])
+    face = reader.embedder().embed(inversion.w[0])
     return QueryFace(
         id=None,
         path=path.absolute(),

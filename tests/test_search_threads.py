@@ -184,6 +184,38 @@ def test_models_are_loaded_once_for_all_threads(store, monkeypatch):
     assert len({id(inverter) for _, inverter in found}) == 1
 
 
+def test_torch_divides_again_when_the_last_thread_has_left():
+    import torch
+
+    from ingest.threads import one_thread
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        first, second = threading.Event(), threading.Event()
+
+        def longer() -> list[int]:
+            counts = []
+            with one_thread():
+                first.set()
+                second.wait(10)
+                counts.append(torch.get_num_threads())
+            return [*counts, torch.get_num_threads()]
+
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(longer)
+            first.wait(10)
+            with one_thread():
+                assert torch.get_num_threads() == 1
+            second.set()
+            assert other.result()[0] == 1
+        with one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_value_is_made_once_and_may_be_set():
     class Thing:
         made = 0
