@@ -184,28 +184,31 @@ class Searcher:
         """
         if k < 1:
             raise InputError(f"--k is at least 1, not {k}")
-        self._indices.get(features)  # first: a missing index should not cost an inversion
+        indices = self._indices.get(features)  # a missing one should not cost an inversion
         faces: list[QueryFace | RisError] = []
         for query in queries:
             try:
                 faces.append(self._face(query))
             except RisError as e:
                 faces.append(e)
+        if any(isinstance(face, QueryFace) and face.id is None for face in faces):
+            indices = self._indices.get(features)  # reading photos takes its time
         while True:
-            found = self._ranked(faces, features, k, where)
+            found = self._ranked(indices, faces, features, k, where)
             if found is not None:
                 return found
+            indices = self._indices.get(features)
 
     def _ranked(
         self,
+        indices: Mapping[str, LiveIndex],
         faces: Sequence[QueryFace | RisError],
         features: Mapping[str, float],
         k: int,
         where: str | None,
     ) -> list[SearchResult | RisError] | None:
-        """The results as of the present state of the store; None where a face that was found has
+        """The results as of the indices' state of the store; None where a face that was found has
         been removed meanwhile."""
-        indices = self._indices.get(features)
         first = next(iter(indices.values()))
         chosen = allowed = None
         if where is not None:
