@@ -23,11 +23,13 @@ from ingest.alignment.landmarks import (
     detection_square,
     find_blendshapes,
     find_landmarks,
+    landmark_angle,
     landmark_square,
 )
 from ingest.alignment.networks import Networks, load_networks
 from ingest.alignment.pose import head_pose
 from ingest.alignment.pyramid import Pixels, Pyramid, square_matrix
+from ingest.alignment.upright import close_looks, convincing, is_turned, turn_wins
 
 SECOND_LOOKS = ((1.6, 0), (1.0, 0), (1.2, 90), (1.2, -90), (1.2, 180))
 """Side of the square that is looked at, in sides of the photo, and its turn in degrees."""
@@ -45,10 +47,6 @@ CLEAR = 0.75
 """Detector score at which there is a face for sure; what only resembles one stays below."""
 SEEN = 0.7
 """Detector score at which a photo without landmarks is said to show something like a face."""
-UPRIGHT = 0.85
-"""Detector score from which a face need not be looked at upside down."""
-NEAR = 2.5
-"""Side of the square in which that is done, in sides of the face's box."""
 FAINT = 0.25
 """Detector score that is enough where nothing else was found."""
 
@@ -106,10 +104,13 @@ class FaceFinder:
         return _distinct(faces)
 
     def glimpse(self, photo: Pixels) -> bool:
-        """Whether the detector sees a face, be its landmarks found or not."""
-        views = Pyramid(photo)
-        (whole,) = next(tilings(views.width, views.height))
-        return bool(detect(self._networks.detector, views, whole, SEEN))
+        """Whether the detector sees a face of any size, be its landmarks found or not."""
+        views, network = Pyramid(photo), self._networks.detector
+        return any(
+            detect(network, views, square, SEEN)
+            for tiles in tilings(views.width, views.height)
+            for square in tiles
+        )
 
     def _second_look(self, photo: Pyramid) -> list[Face]:
         """A face that fills the photo, lies on its side, or is hard to see."""
@@ -125,7 +126,7 @@ class FaceFinder:
     def _search(
         self, photo: Pyramid, squares: Iterable[np.ndarray], score: float, known: list[Face]
     ) -> list[Face]:
-        """Faces in the squares that are not among those `known`."""
+        """Faces in the squares, all of one size, that are not among those `known`."""
         network = self._networks.detector
         found = [d for square in squares for d in detect(network, photo, square, score)]
         found.sort(key=lambda d: -d.score)
@@ -136,31 +137,39 @@ class FaceFinder:
             # the detector's boxes are often too far off for the landmarks
             if (overlap(detection.box, boxes) > OVERLAP).any():
                 continue
-            upright = self._upright(photo, detection)
-            # the detector's word counts less where it looked upside down
-            clear = upright is detection and detection.score >= CLEAR
-            face = self._face(photo, upright, clear=clear)
+            face = self._face(photo, detection)
             if face is not None:
                 faces.append(face)
         return faces
 
-    def _upright(self, photo: Pyramid, detection: Detection) -> Detection:
-        """The detection, or a much surer one of the same face upside down, which looks faintly like
-        an upright face to both networks."""
-        if detection.score >= UPRIGHT:
-            return detection
-        low, high = detection.box[:2], detection.box[2:]
-        x, y = (low + high) / 2
-        square = square_matrix((x, y), NEAR * float((high - low).max()), math.pi, SIZE)
-        turned = detect(self._networks.detector, photo, square, max(CLEAR, detection.score + 0.1))
-        same = [d for d in turned if overlap(detection.box, d.box[None])[0] > OVERLAP]
-        return max([detection, *same], key=lambda d: d.score)
+    def _first_landmarks(
+        self, photo: Pyramid, detection: Detection
+    ) -> tuple[np.ndarray, float, bool]:
+        """The landmarks of a detection the right way up, the belief in them, and whether that is
+        another way up than the detection's."""
+        network = self._networks.landmarks
+        points, presence = find_landmarks(network, photo, detection_square(detection))
+        if convincing(detection, presence):
+            return points, presence, False
+        angle = math.degrees(landmark_angle(points))
+        looks = close_looks(self._networks.detector, photo, detection, angle, presence)
+        best = max(looks, key=lambda d: d.score, default=None)
+        if best is None:
+            return points, presence, False
+        turned = is_turned(best, angle)
+        if turned or presence < PRESENCE:  # a closer box may show landmarks where a coarse did not
+            again, belief = find_landmarks(network, photo, detection_square(best))
+            if turn_wins(best, looks, angle, presence, belief) if turned else belief > presence:
+                return again, belief, turned
+        return points, presence, False
 
-    def _face(self, photo: Pyramid, detection: Detection, *, clear: bool) -> Face | None:
+    def _face(self, photo: Pyramid, detection: Detection) -> Face | None:
         """The face of a detection if the landmark network sees it too: if its landmarks settle,
         or the detection is clear, and it believes in a face to the end."""
         network = self._networks.landmarks
-        points, presence = find_landmarks(network, photo, detection_square(detection))
+        points, presence, turned = self._first_landmarks(photo, detection)
+        # the detector's word counts less where it saw the face another way up
+        clear = detection.score >= CLEAR and not turned
         settled = False
         for look in range(PASSES):
             if presence < PRESENCE or settled or (look and clear):

@@ -35,21 +35,20 @@ _WATCHED = np.array([
 def detection_square(found: Detection) -> np.ndarray:
     """Matrix of the square for the landmark network around a detected face."""
     across = found.eyes[1] - found.eyes[0]
-    low, high = found.box[:2], found.box[2:]
-    centre = (low + high) / 2
-    return square_matrix(
-        (centre[0], centre[1]),
-        ROOM * float((high - low).max()),
-        math.atan2(across[1], across[0]),
-        SIZE,
-    )
+    x, y = (found.box[:2] + found.box[2:]) / 2
+    return square_matrix((x, y), ROOM * found.side, math.atan2(across[1], across[0]), SIZE)
+
+
+def landmark_angle(points: np.ndarray) -> float:
+    """Radians clockwise by which the eyes of landmarks (478, 3) are turned."""
+    across = points[OUTER_CORNERS[1], :2] - points[OUTER_CORNERS[0], :2]
+    return math.atan2(across[1], across[0])
 
 
 def landmark_square(points: np.ndarray) -> np.ndarray:
     """The same around landmarks (478, 3) that were found before."""
     plane = points[:, :2]
-    across = plane[OUTER_CORNERS[1]] - plane[OUTER_CORNERS[0]]
-    angle = math.atan2(across[1], across[0])
+    angle = landmark_angle(points)
     upright = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     turned = plane @ upright.T
     low, high = turned.min(0), turned.max(0)

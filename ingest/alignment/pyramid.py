@@ -20,7 +20,8 @@ def as_picture(photo: Pixels) -> Image.Image:
 
 
 class Pyramid:
-    """A photo, halved as often as needed, so that views of any size are cheap and do not alias.
+    """A photo at halves of its size, made when asked for: views of any size are cheap and do not
+    alias.
 
     Coordinates are those of the photo, in pixels from its upper left corner (a pixel's centre
     lies at .5).
@@ -30,12 +31,15 @@ class Pyramid:
     """
 
     def __init__(self, photo: Pixels) -> None:
-        self._levels = [as_picture(photo)]
+        self._levels = {0: as_picture(photo)}
         self.width, self.height = self._levels[0].size
 
     def _level(self, number: int) -> Image.Image:
-        while len(self._levels) <= number:
-            self._levels.append(self._levels[-1].reduce(2))
+        """The photo, halved that often: by quarters, so that most of it is read once, and the same
+        whatever was asked for before."""
+        if number not in self._levels:
+            factor = 2 if number % 2 else 4
+            self._levels[number] = self._level(number - factor // 2).reduce(factor)
         return self._levels[number]
 
     def view(self, matrix: np.ndarray, size: int) -> np.ndarray:
