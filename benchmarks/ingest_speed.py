@@ -64,10 +64,10 @@ class TimedFinder(FaceFinder):
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    def find(self, photo: Pixels, *, largest: bool = False) -> list[Face]:
-        """See `FaceFinder.find`."""
+    def look(self, photo: Pixels, *, largest: bool = False) -> tuple[list[Face], bool]:
+        """See `FaceFinder.look`."""
         return self._clock.time(
-            "find", lambda: super(TimedFinder, self).find(photo, largest=largest)
+            "find", lambda: super(TimedFinder, self).look(photo, largest=largest)
         )
 
 

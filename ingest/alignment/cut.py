@@ -17,6 +17,7 @@ from ris.errors import ImageError
 
 Aligned = Literal["auto", "yes", "no"]
 Faces = Literal["largest", "all"]
+UNCLEAR = "what looks like a face is too far in profile or too covered for landmarks"
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Aligner:
         Raises:
             ImageError: (stage ``align``) none found.
         """
-        found = self.finder.find(photo.picture, largest=self.faces == "largest")
+        found, seen = self.finder.look(photo.picture, largest=self.faces == "largest")
         if self.aligned == "yes" or (found and self._is_aligned(found[0], photo)):
             main = found[0] if found else None
             rest = [f for f in found[1:] if not same_face(f.quad, self._frame(photo))]
@@ -75,7 +76,7 @@ class Aligner:
             rest = rest[: 1 - len(result)]
         result += [self._cut(photo, face) for face in rest]
         if not result:
-            raise ImageError("align", self._reason(photo))
+            raise ImageError("align", UNCLEAR if seen else "no face found")
         return result
 
     def as_it_is(self, photo: Photo, face: Face | None) -> Cut:
@@ -93,11 +94,6 @@ class Aligner:
     def _cut(self, photo: Photo, face: Face) -> Cut:
         pixels = crop(photo.picture, face.quad, self.size)
         return Cut(pixels, face.quad * photo.scale, False, _scaled(face, photo.scale))
-
-    def _reason(self, photo: Photo) -> str:
-        if self.finder.glimpse(photo.picture):
-            return "what looks like a face is too far in profile or too covered for landmarks"
-        return "no face found"
 
 
 def _scaled(face: Face, scale: float) -> Face:

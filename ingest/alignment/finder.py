@@ -93,24 +93,23 @@ class FaceFinder:
         Returns:
             the faces, by falling side of their quads; empty if there is none.
         """
+        return self.look(photo, largest=largest)[0]
+
+    def look(self, photo: Pixels, *, largest: bool = False) -> tuple[list[Face], bool]:
+        """What `find` gives, and whether the detector sees a face of any size, be its landmarks
+        found or not."""
         views = Pyramid(photo)
         faces: list[Face] = []
+        seen = False
         for tiles in tilings(views.width, views.height):
-            faces += self._search(views, tiles, SCORE, faces)
+            detections = self._detect(views, tiles, SCORE)
+            seen |= any(detection.score >= SEEN for detection in detections)
+            faces += self._confirmed(views, detections, faces)
             if largest and faces:
                 break
         if not faces:
             faces = self._second_look(views)
-        return _distinct(faces)
-
-    def glimpse(self, photo: Pixels) -> bool:
-        """Whether the detector sees a face of any size, be its landmarks found or not."""
-        views, network = Pyramid(photo), self._networks.detector
-        return any(
-            detect(network, views, square, SEEN)
-            for tiles in tilings(views.width, views.height)
-            for square in tiles
-        )
+        return _distinct(faces), seen
 
     def _second_look(self, photo: Pyramid) -> list[Face]:
         """A face that fills the photo, lies on its side, or is hard to see."""
@@ -118,20 +117,25 @@ class FaceFinder:
         centre = (photo.width / 2, photo.height / 2)
         for zoom, turn in SECOND_LOOKS:
             square = square_matrix(centre, zoom * side, math.radians(turn), SIZE)
-            faces = self._search(photo, [square], FAINT, [])
+            faces = self._confirmed(photo, self._detect(photo, [square], FAINT), [])
             if faces:
                 return faces
         return []
 
-    def _search(
-        self, photo: Pyramid, squares: Iterable[np.ndarray], score: float, known: list[Face]
-    ) -> list[Face]:
-        """Faces in the squares, all of one size, that are not among those `known`."""
+    def _detect(
+        self, photo: Pyramid, squares: Iterable[np.ndarray], score: float
+    ) -> list[Detection]:
+        """What the detector sees in squares, all of one size: the surest first."""
         network = self._networks.detector
         found = [d for square in squares for d in detect(network, photo, square, score)]
-        found.sort(key=lambda d: -d.score)
+        return sorted(found, key=lambda d: -d.score)
+
+    def _confirmed(
+        self, photo: Pyramid, detections: list[Detection], known: list[Face]
+    ) -> list[Face]:
+        """The faces of detections that are not among those `known`."""
         faces: list[Face] = []
-        for detection in found:
+        for detection in detections:
             boxes = np.array([f.box for f in (*known, *faces)]).reshape(-1, 4)
             # only what turned out to be a face may hide another detection: at a coarse look
             # the detector's boxes are often too far off for the landmarks
