@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from data.registry import model_file, pull
-from data.tflite import read_tflite
-from ris.backbones.fused import network
-from ris.backbones.graph import Graph, Shape
 from ris.errors import ModelFileError
-from ris.ops.calls import Impl
+
+if TYPE_CHECKING:  # who cuts a stored face out of its photo again needs no torch
+    from ris.backbones.graph import Graph, Shape
+    from ris.ops.calls import Impl
 
 MODEL = "face-landmarker"
 CANONICAL_POINTS = 468
@@ -49,6 +49,8 @@ class Network:
     def __init__(
         self, graph: Graph, given: Shape, made: dict[str, Shape], impl: Impl = "auto"
     ) -> None:
+        from ris.backbones.fused import network
+
         found = {graph.values[i].name: graph.values[i].shape for i in graph.outputs}
         if graph.values[graph.input].shape != given or not made.items() <= found.items():
             raise ValueError(f"it turns {graph.values[graph.input].shape} into {found}")
@@ -62,6 +64,8 @@ class Network:
         Raises:
             ValueError: another shape.
         """
+        import torch
+
         if values.shape != self.input_shape:
             raise ValueError(f"the network takes {self.input_shape}, not {values.shape}")
         made = self._run(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)))
@@ -156,6 +160,8 @@ def read_networks(path: Path, impl: Impl = "auto") -> Networks:
 
 
 def _graph(archive: zipfile.ZipFile, name: str) -> Graph:
+    from data.tflite import read_tflite
+
     return read_tflite(_member(archive, name), name)
 
 
