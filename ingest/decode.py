@@ -7,11 +7,16 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data.hashing import file_sha256
+from ingest.pictures.bands import is_opaque_bitmap, to_rgb
+from ingest.pictures.budget import check_memory
+from ingest.pictures.opening import open_picture
+from ingest.pictures.side import SIDEWAYS, TURNS
 from ris.errors import ImageError
 
 MAX_PIXELS = 128_000_000
@@ -20,8 +25,6 @@ PHOTO_SIZE = 256
 """Pixels at which faces are given to an inverter."""
 WORK_PIXELS = 50_000_000
 """Larger photos are worked on at half their size, to bound the memory."""
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
-"""What is decoded; others, such as EPS, would start foreign programs."""
 MIN_SIDE = 32
 """Pixels; a smaller picture shows no features."""
 
@@ -127,11 +130,13 @@ def hash_photo(path: Path) -> PhotoFile:
 
 
 def decode(path: Path, least: int | None = None) -> Photo:
-    """Decodes a photo: upright, RGB.
+    """Decodes a photo: upright, 8-bit sRGB.
 
-    EXIF orientation is applied; transparency is laid over white; 16-bit, CMYK, grey and palette
-    pictures become 8-bit RGB; of an animation the first frame is taken. A photo of more than
-    `WORK_PIXELS` is decoded at a fraction of its size.
+    The format is told from the file's bytes. Orientation and colour profile are applied;
+    transparency is laid over white; 16-bit, CMYK, LAB, grey and palette pictures become RGB; of
+    an animation the first frame is taken, of a TIFF the largest page. Other information beside
+    the picture is passed over, whatever its state. A photo of more than `WORK_PIXELS` is decoded
+    at a fraction of its size.
 
     Args:
         path: the file.
@@ -144,32 +149,21 @@ def decode(path: Path, least: int | None = None) -> Photo:
     """
     try:
         # Pillow has notes on odd but readable files
-        with _NO_WARNINGS:
-            with Image.open(path, formats=FORMATS) as image:
-                width, height = image.size
-                _check_size(width, height)
-                fraction = _fraction(width, height, least)
-                if image.format in ("JPEG", "MPO") and fraction > 1:
-                    image.draft("RGB", (-(-width // fraction), -(-height // fraction)))
-                upright = ImageOps.exif_transpose(_to_rgb(image))
-            if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
-                width, height = height, width
+        with _NO_WARNINGS, path.open("rb") as file:
+            return _decoded(file, least)
     except ImageError:
         raise
     except UnidentifiedImageError as e:
-        raise ImageError("decode", "not a picture in a known format") from e
+        raise ImageError("decode", "damaged: its header cannot be read") from e
     except Image.DecompressionBombError as e:
         raise ImageError("decode", f"over {MAX_PIXELS // 10**6} megapixels") from e
     except MemoryError as e:
         raise ImageError("decode", "not enough memory to decode it") from e
     except (FileNotFoundError, PermissionError, IsADirectoryError) as e:
         raise ImageError("read", e.strerror or str(e)) from e
-    except Exception as e:  # whatever Pillow's many readers raise on damaged files
+    except Exception as e:  # whatever the many readers raise on damaged files
         reason = (str(e).splitlines() or [type(e).__name__])[0][:120]
         raise ImageError("decode", f"damaged: {reason}") from e
-    if upright.width * upright.height > WORK_PIXELS:
-        upright = upright.reduce(_fraction(*upright.size, None))
-    return Photo(upright, width, height)
 
 
 def decode_aligned(path: Path, size: int = PHOTO_SIZE) -> Square:
@@ -201,26 +195,25 @@ def _check_size(width: int, height: int) -> None:
         raise ImageError("decode", f"{width}x{height} px is below {MIN_SIDE} px")
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB with the EXIF orientation still attached."""
-    exif = image.getexif()
-    if image.mode.startswith("I") or image.mode == "F":
-        result = _reduce_depth(np.asarray(image, dtype=np.float64), image.mode)
-    elif "A" in image.mode or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        result = Image.new("RGB", rgba.size, "white")
-        result.paste(rgba, mask=rgba.getchannel("A"))
-    else:
-        result = image.convert("RGB")
-    if 0x0112 in exif:
-        result.getexif()[0x0112] = exif[0x0112]
-    return result
-
-
-def _reduce_depth(values: np.ndarray, mode: str) -> Image.Image:
-    """Grey pictures of 16 or more bits, or floats, to 8 bits."""
-    top = 65535.0 if mode.startswith("I") else 1.0
-    if values.max(initial=0.0) > top or (mode == "I" and values.max(initial=0.0) <= 255):
-        top = 255.0 if values.max() <= 255 else float(values.max())
-    grey = np.clip(np.nan_to_num(values) / top * 255.0, 0, 255).round().astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
+def _decoded(file: BinaryIO, least: int | None) -> Photo:
+    opened = open_picture(file)
+    image = opened.image
+    width, height = image.size
+    _check_size(width, height)
+    fraction = _fraction(width, height, None)
+    drafted = _fraction(width, height, least) if opened.kind == "JPEG" else 1
+    check_memory(
+        opened.kind, image.mode, image.size, max(fraction, drafted), drafted, opened.file_bytes
+    )
+    with image:
+        picture = opened.load((-(-width // drafted), -(-height // drafted)))
+    if opened.kind == "BMP" and is_opaque_bitmap(picture):
+        picture = picture.convert("RGB")
+    left = _fraction(*picture.size, None)
+    picture = to_rgb(picture, opened.profile, left)
+    if opened.orientation in TURNS:
+        picture = picture.transpose(TURNS[opened.orientation])
+    if opened.orientation in SIDEWAYS:
+        width, height = height, width
+    picture.info = {}
+    return Photo(picture, width, height)
