@@ -63,6 +63,8 @@ class Fresh:
 
     def among(self, keys: np.ndarray) -> Fresh:
         """Those of the given keys."""
+        if not len(self.seen):
+            return self
         here, absent = np.isin(self.keys, keys), np.isin(self.absent, keys)
         return Fresh(self.ids[here], self.keys[here], self.half[here], self.absent[absent])
 
@@ -174,6 +176,11 @@ def _joined(hits: Hits, more: Hits, k: int, furthest: bool) -> Hits:
     return Hits(rows[:, :k], scores[:, :k])
 
 
+def _without(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The keys that are not known. (numpy's sets load much that most searches do not need.)"""
+    return keys[~np.isin(keys, known)] if len(keys) and len(known) else keys
+
+
 @dataclass(frozen=True)
 class _Kept:
     state: str
@@ -239,7 +246,7 @@ class LiveIndices:
         self._add_waiting(manifest, {n: i for n, (i, _, _) in indices.items()}, fresh_of, waiting)
         for name, (index, difference, _) in indices.items():
             fresh = fresh_of[name]
-            left = np.setdiff1d(waiting[name], fresh.seen)
+            left = _without(waiting[name], fresh.seen)
             live = LiveIndex(index, difference, fresh, left)
             found[name] = self._kept[name] = _Kept(manifest.state, index.meta, live)
         self._keys.keep_only(manifest)
@@ -269,7 +276,7 @@ class LiveIndices:
         waiting: Mapping[str, np.ndarray],
     ) -> None:
         """Adds to `fresh` the faces that are waiting, where they are few."""
-        missing = {n: np.setdiff1d(waiting[n], fresh[n].seen) for n in indices}
+        missing = {n: _without(waiting[n], fresh[n].seen) for n in indices}
         count = sum(map(len, missing.values()))
         if not 0 < count <= MOST_VECTORS:
             return
