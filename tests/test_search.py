@@ -170,9 +170,7 @@ def test_missing_and_foreign_indices_name_the_command(filled, tmp_path):
         search(store, face, {"ears": 1.0})
     with pytest.raises(IndexMissingError, match=r"no index for 'skin': run `ris index --feature"):
         search(store, face, {"skin": 1.0})
-    text = (store.folder / "manifest.json").read_text()
-    foreign = text.replace(store.settings.catalogue, "another")
-    (store.folder / "manifest.json").write_text(foreign)
+    made_foreign(store, catalogue="another")
     with pytest.raises(MismatchError, match=r"another generator.*`ris index --feature eyes`"):
         search(Store.open(store.folder), face, {"eyes": 1.0})
 
@@ -187,9 +185,7 @@ def test_a_damaged_index_names_the_command(filled, tmp_path):
 
 def test_a_foreign_generator_is_refused_for_photos(filled, tmp_path, session):
     store = copy_of(filled, tmp_path)
-    text = (store.folder / "manifest.json").read_text()
-    foreign = text.replace(session.generator.fingerprint, "stylegan2-other")
-    (store.folder / "manifest.json").write_text(foreign)
+    made_foreign(store, generator="stylegan2-other")
     photo = tmp_path / "new.png"
     from PIL import Image
 
@@ -215,6 +211,13 @@ def test_an_empty_store_cannot_be_indexed(filled, tmp_path):
     store = Store.create(tmp_path / ".ris", filled.settings)
     with pytest.raises(StoreError, match="holds no faces yet: run `ris ingest FOLDER` first"):
         build_indices(store, ["eyes"])
+
+
+def made_foreign(store: Store, **settings: str) -> None:
+    """Gives a store other settings than its rows were made with."""
+    manifest = store.manifest()
+    other = dataclasses.replace(manifest.settings, **settings)
+    dataclasses.replace(manifest, settings=other).write(store.folder)
 
 
 def copy_of(store: Store, folder: Path) -> Store:
