@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from ingest.sampling import sample_w
 from ris.backbones.fused import network
-from ris.backbones.graph import Graph, Step, Value
+from ris.backbones.graph import Graph, GraphNetwork, Step, Value
+from ris.backbones.norms import with_norms
 from ris.catalogue import FeatureCatalogue
 from ris.contribution import EPSILON, class_energy, contribution_scores
 from ris.ops import native, pooling, segmentation
@@ -275,6 +276,68 @@ def graph_of_layers(channels: int, seed: int) -> Graph:
     first = convolution(x, 7, 2, 1, padding=1)
     second = step("LOGISTIC", [convolution(x, 40, 1)], (1, 5, 3, 40))
     return Graph(tuple(values), tuple(steps), 0, (first, second))
+
+
+def graph_of_a_mixer(tokens: int, channels: int) -> Graph:
+    """One block of an MLP mixer: a norm as its ten steps, the mixing of tokens and of channels; and
+    a norm of another value, which nothing may be joined to since its mean is an output."""
+    draw = np.random.default_rng(tokens)
+    values, steps = [Value("tokens", (1, 1, tokens, channels))], []
+
+    def constant(numbers) -> int:
+        numbers = np.asarray(numbers)
+        numbers = numbers.astype(np.int32 if numbers.dtype.kind == "i" else np.float32)
+        values.append(Value(f"c{len(values)}", numbers.shape, numbers))
+        return len(values) - 1
+
+    def step(kind: str, *inputs: int, shape: tuple[int, ...], **options: int) -> int:
+        values.append(Value(f"v{len(values)}", shape))
+        steps.append(Step(kind, inputs, len(values) - 1, options))
+        return len(values) - 1
+
+    def norm(x: int) -> tuple[int, int]:
+        one, all_ = (1, 1, tokens, 1), (1, 1, tokens, channels)
+        axis, epsilon = constant([3]), constant(np.float32(1e-3))
+        mean = step("MEAN", x, axis, shape=one, keep_dims=1)
+        less = step("NEG", mean, shape=one)
+        square = step("SQUARED_DIFFERENCE", x, mean, shape=all_)
+        variance = step("MEAN", square, axis, shape=one, keep_dims=1)
+        root = step("RSQRT", step("ADD", variance, epsilon, shape=one, activation=0), shape=one)
+        gain = constant(draw.normal(size=channels))
+        scale = step("MUL", root, gain, shape=all_, activation=0)
+        high = step("MUL", x, scale, shape=all_, activation=0)
+        low = step("MUL", less, scale, shape=all_, activation=0)
+        return step("ADD", high, low, shape=all_, activation=0), mean
+
+    def dense(x: int, outputs: int, activation: int) -> int:
+        *front, inputs = values[x].shape
+        weight = constant(draw.normal(size=(outputs, 1, 1, inputs)) / np.sqrt(inputs))
+        return step(
+            "CONV_2D", x, weight, constant(draw.normal(size=outputs)), shape=(*front, outputs),
+            padding=1, stride_w=1, stride_h=1, dilation_w=1, dilation_h=1, activation=activation,
+        )  # fmt: skip
+
+    order = constant([0, 1, 3, 2])
+    turned = step("TRANSPOSE", norm(0)[0], order, shape=(1, 1, channels, tokens))
+    mixed = dense(dense(turned, 40, 1), tokens, 0)
+    back = step("TRANSPOSE", mixed, order, shape=(1, 1, tokens, channels))
+    x = step("ADD", back, 0, shape=(1, 1, tokens, channels), activation=0)
+    y = dense(dense(norm(x)[0], 25, 1), channels, 0)
+    last = step("ADD", y, x, shape=(1, 1, tokens, channels), activation=0)
+    outputs = (last, *norm(last))
+    return Graph(tuple(values), tuple(steps), 0, outputs)
+
+
+@pytest.mark.parametrize(("tokens", "channels"), [(97, 64), (5, 16), (30, 7)])
+def test_layers_of_a_mixer(use, tokens, channels):
+    graph = graph_of_a_mixer(tokens, channels)
+    values = torch.randn(1, 1, tokens, channels, generator=torch.Generator().manual_seed(3))
+    kinds = [step.kind for step in with_norms(graph).steps]
+    assert kinds.count("LAYER_NORM") == 2 and kinds.count("RSQRT") == 1
+    made, expected = network(graph, "native")(values), GraphNetwork(graph)(values)
+    assert list(made) == list(expected)
+    for name in expected:
+        assert (made[name] - expected[name]).abs().max() < 1e-5 * (1 + expected[name].abs().max())
 
 
 @pytest.mark.parametrize("channels", [1, 8, 16, 24, 33, 70])

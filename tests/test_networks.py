@@ -36,7 +36,7 @@ INPUTS = {
 }
 SIDE = 64
 """Pixels of the picture in the vectors."""
-IMPLS = ["reference", *(["auto"] if problem() is None else [])]
+IMPLS = ["reference", *(["native"] if problem() is None else [])]
 
 
 def inputs(name: str, picture: np.ndarray) -> list[np.ndarray]:
@@ -341,6 +341,10 @@ CONV = {"padding": 0, "stride_w": 1, "stride_h": 1, "activation": 0} | {
             graph_of((1, 3, 4, 1), (1, 1, 2, 1), "MAX_POOL_2D", filter_h=2, filter_w=2,
                      stride_h=2, stride_w=2, padding=0, activation=0),
             "2x2 pixels of an even number",
+        ),
+        (
+            graph_of((1, 4), (1, 4), "MUL", [np.ones((1, 4), np.int32)], activation=0),
+            "compute with integers",
         ),
         (graph_of((1, 4), (3,), "RESHAPE"), r"it is given \(1, 4\)"),
         (graph_of((1, 4), (4, 1), "TRANSPOSE", [np.array([1, 1], np.int32)]), "order"),

@@ -1,26 +1,26 @@
-"""A graph whose convolutions run in the kernels of `ris.ops.layers`, fused."""
+"""A graph whose convolutions run in the kernels of `ris.ops.layers`, joined to layers; what the
+kernels do not do runs in torch between them."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 import torch
 
 from ris.backbones.graph import Graph, GraphNetwork, Step, window
+from ris.backbones.norms import with_norms
 from ris.ops.calls import Impl, kernels
-from ris.ops.layers import Layer, Layers, pack
+from ris.ops.layers import Kind, Layer, Layers, Limits, limits, pack
 
 Network = Callable[[torch.Tensor], dict[str, torch.Tensor]]
 
 
-class _Unknown(Exception):
-    """Something that the kernels do not do."""
-
-
 def network(graph: Graph, impl: Impl = "auto") -> Network:
-    """What runs a graph: any number of threads may share it, and each call runs on one.
+    """What runs a graph: any number of threads may share it.
 
     Args:
         graph: the network.
@@ -30,57 +30,100 @@ def network(graph: Graph, impl: Impl = "auto") -> Network:
         ValueError: the graph has steps that are not known, or ``native`` where that is
             impossible.
     """
-    reference = GraphNetwork(graph)
+    graph = with_norms(graph)
+    reference = GraphNetwork(graph)  # says what is wrong with the graph
     library = kernels(impl)
     if library is None:
         return reference
-    try:
-        layers, rest = _fused(graph)
-        asked = _asked(graph, layers, rest)
-        packed = pack(library, layers, graph.input, asked) if layers else None
-    except _Unknown:
-        packed = None
-    if packed is None:
+    stages = _Fuser(graph, limits(library)).stages()
+    if not any(isinstance(stage, _Joined) for stage in stages):
         if impl == "native":
-            raise ValueError("the kernels do not have all steps of the network")
+            raise ValueError("the kernels do nothing of this network")
         return reference
-    return _Fused(packed, GraphNetwork(dataclasses.replace(graph, steps=tuple(rest))))
+    parts: list[Layers | GraphNetwork] = []
+    needed = {*graph.outputs}
+    for joined, group in reversed([(k, list(g)) for k, g in groupby(stages, _is_joined)]):
+        made = {stage.made for stage in group}
+        asked = sorted(made & needed)
+        needed |= {i for stage in group for i in stage.reads()} - made
+        if joined:
+            layers = [stage.layer for stage in group if isinstance(stage, _Joined)]
+            parts.append(pack(library, layers, asked))
+        else:
+            steps = tuple(stage.step for stage in group if isinstance(stage, _Plain))
+            part = dataclasses.replace(graph, steps=steps, outputs=tuple(asked))
+            parts.append(GraphNetwork(part))
+    return _Fused(graph, tuple(reversed(parts)))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Fused:
-    layers: Layers
-    rest: GraphNetwork
+    graph: Graph
+    parts: tuple[Layers | GraphNetwork, ...]
 
     def __call__(self, values: torch.Tensor) -> dict[str, torch.Tensor]:
-        return self.rest.run(self.layers(values))
+        known = {self.graph.input: values}
+        with torch.inference_mode():
+            for part in self.parts:
+                known |= part.run(known)
+        return {self.graph.values[i].name: known[i] for i in self.graph.outputs}
 
 
-def _asked(graph: Graph, layers: list[Layer], rest: list[Step]) -> list[int]:
-    made = {layer.target for layer in layers}
-    return sorted(made & {*graph.outputs, *(i for step in rest for i in step.inputs)})
+@dataclass
+class _Plain:
+    """A step that torch runs."""
+
+    step: Step
+
+    @property
+    def made(self) -> int:
+        return self.step.output
+
+    def reads(self) -> tuple[int, ...]:
+        return self.step.inputs
 
 
-def _fused(graph: Graph) -> tuple[list[Layer], list[Step]]:
-    """Layers, and the steps that follow them."""
-    return _Fuser(graph).result()
+@dataclass
+class _Joined:
+    """A layer, and the steps that it stands for."""
+
+    layer: Layer
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def made(self) -> int:
+        return self.layer.target
+
+    def reads(self) -> list[int]:
+        return self.layer.reads()
+
+    def joined(self, step: Step, **changes: object) -> _Joined:
+        """With one step more, which makes its output."""
+        layer = dataclasses.replace(self.layer, target=step.output, **changes)  # type: ignore[arg-type]
+        return _Joined(layer, [*self.steps, step])
+
+
+def _is_joined(stage: _Plain | _Joined) -> bool:
+    return isinstance(stage, _Joined)
 
 
 class _Fuser:
-    """Joins steps to layers. A convolution waits for what may be joined to it until something
+    """Joins the steps of a graph. A layer waits for what may be joined to it until something
     else needs its output."""
 
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-        self._layers: list[Layer] = []
-        self._rest: list[Step] = []
-        self._waiting: dict[int, Layer] = {}
-        self._wider: dict[int, int] = {}
-        """Values with zeros behind their channels, and the values without."""
+    def __init__(self, graph: Graph, bounds: Limits) -> None:
+        self._graph, self._limits = graph, bounds
+        self._stages: list[_Plain | _Joined] = []
+        self._run: set[int] = set()
+        """What the layers since the last plain step have made: it lies in whole vectors."""
+        self._waiting: dict[int, _Joined] = {}
+        self._padded: dict[int, Step] = {}
+        """Values that another has with zeros behind its channels, until they are needed."""
         readers = [i for step in graph.steps for i in step.inputs]
         self._single = {i for i in readers if readers.count(i) == 1} - {*graph.outputs}
 
-    def result(self) -> tuple[list[Layer], list[Step]]:
+    def stages(self) -> list[_Plain | _Joined]:
+        """Layers and plain steps in the order in which they run."""
         join = {
             "CONV_2D": self._convolution,
             "DEPTHWISE_CONV_2D": self._depthwise,
@@ -89,128 +132,188 @@ class _Fuser:
             "RELU": self._activation,
             "PAD": self._pad,
             "MAX_POOL_2D": self._pool,
+            "LAYER_NORM": self._norm,
+            "TRANSPOSE": self._transpose,
         }
         for step in self._graph.steps:
-            if step.kind in join:
-                join[step.kind](step)
-            else:
+            fixed = self._graph.values[step.inputs[0]].constant is not None
+            if fixed or step.kind not in join or not join[step.kind](step):
                 for i in step.inputs:
                     self._settle(i)
-                self._rest.append(step)
+                self._plain(step)
         for i in self._graph.outputs:
             self._settle(i)
-        made = {layer.target for layer in self._layers} | {self._graph.input}
-        if any(i not in made for layer in self._layers for i in layer.reads()):
-            raise _Unknown
-        return self._layers, self._rest
+        return self._stages
 
-    def _shape(self, number: int) -> tuple[int, int, int]:
-        shape = self._graph.values[number].shape
-        if len(shape) != 4 or shape[0] != 1:
-            raise _Unknown
-        return shape[1], shape[2], shape[3]
-
-    def _constant(self, number: int) -> np.ndarray:
-        found = self._graph.values[number].constant
-        if found is None:
-            raise _Unknown
-        return found
+    def _plain(self, step: Step) -> None:
+        self._stages.append(_Plain(step))
+        self._run.clear()
 
     def _settle(self, number: int) -> None:
-        """Makes a layer of what waits to become one."""
-        layer = self._waiting.pop(number, None)
-        if number in self._wider or (layer is not None and layer.weight is None):
-            raise _Unknown  # zeros behind channels, or a depthwise convolution alone
-        if layer is not None:
-            self._layers.append(layer)
+        """Makes sure that a value is there."""
+        if number in self._padded:
+            self._plain(self._padded.pop(number))
+        if number in self._waiting:
+            self._emit(self._waiting.pop(number))
 
-    def _convolution(self, step: Step) -> None:
-        source, *constants = step.inputs
-        weight, bias = (self._constant(i) for i in constants)
-        if step.options["activation"]:
-            raise _Unknown
-        before = self._waiting.get(source)
-        if before is not None and before.bias is not None and before.weight is None:
-            if source not in self._single or (weight.shape[1], self._stride(step)) != (1, 1):
-                raise _Unknown
-            del self._waiting[source]
-            # nothing lies between the two, so the first bias passes through the matrix
-            through = weight.reshape(len(weight), -1).astype(np.float64) @ before.bias
-            layer = dataclasses.replace(
-                before,
-                target=step.output,
-                made=self._shape(step.output),
-                weight=weight,
-                bias=bias + through,
-            )
+    def _emit(self, joined: _Joined) -> None:
+        layer = joined.layer
+        whole = [] if layer.skip is None else [layer.skip]
+        whole += [layer.source] if layer.reads_vectors() else []
+        width = self._limits.width
+        loose = [i for i in whole if i not in self._run and self._shape(i)[2] % width]
+        if loose or not layer.fits(self._limits):
+            for step in joined.steps:
+                self._plain(step)
         else:
-            layer = dataclasses.replace(self._window(step), weight=weight, bias=bias)
-        self._waiting[step.output] = layer
+            self._stages.append(joined)
+            self._run.add(layer.target)
 
-    def _depthwise(self, step: Step) -> None:
-        source, *constants = step.inputs
-        weight, bias = (self._constant(i) for i in constants)
-        if weight.shape[1:3] != (3, 3) or source == self._graph.input or step.options["activation"]:
-            raise _Unknown
-        self._waiting[step.output] = dataclasses.replace(
-            self._window(step), taps=weight[0], bias=bias
-        )
+    def _shape(self, number: int) -> tuple[int, int, int]:
+        height, width, channels = self._graph.values[number].shape[1:]
+        return height, width, channels
 
-    def _window(self, step: Step) -> Layer:
-        """A layer with a convolution's sizes."""
+    def _is_image(self, *numbers: int) -> bool:
+        shapes = [self._graph.values[i].shape for i in numbers]
+        return all(len(shape) == 4 and shape[0] == 1 for shape in shapes)
+
+    def _constants(self, step: Step) -> list[np.ndarray] | None:
+        """Of all inputs but the first."""
+        found = [self._graph.values[i].constant for i in step.inputs[1:]]
+        kept = [c for c in found if c is not None]
+        return kept if len(kept) == len(found) else None
+
+    def _layer(self, step: Step, kind: Kind, **more: object) -> _Joined:
         source = step.inputs[0]
         self._settle(source)
-        shape, stride = self._shape(source), self._stride(step)
+        shapes = self._shape(source), self._shape(step.output)
+        layer = Layer(kind, source, step.output, *shapes, **more)  # type: ignore[arg-type]
+        return _Joined(layer, [step])
+
+    def _convolution(self, step: Step) -> bool:
+        constants = self._constants(step)
+        if constants is None:
+            return False
+        weight, bias = constants
+        before = self._waiting.get(step.inputs[0])
+        if (
+            before is not None
+            and before.layer.bias is not None
+            and before.layer.weight is None
+            and step.inputs[0] in self._single
+            and (weight.shape[1:3], step.options["stride_h"], step.options["stride_w"])
+            == ((1, 1), 1, 1)
+        ):
+            del self._waiting[step.inputs[0]]
+            # nothing lies between the two, so the first bias passes through the matrix
+            through = weight.reshape(len(weight), -1).astype(np.float64) @ before.layer.bias
+            made = self._shape(step.output)
+            joined = before.joined(step, made=made, weight=weight, bias=bias + through)
+        else:
+            found = self._window(step)
+            if found is None:
+                return False
+            joined = found.joined(step, weight=weight, bias=bias)
+            joined.steps = [step]
+        if step.options["activation"]:
+            joined.layer.slope = np.zeros(len(weight), np.float32)
+            self._emit(joined)
+        else:
+            self._waiting[step.output] = joined
+        return True
+
+    def _depthwise(self, step: Step) -> bool:
+        constants, found = self._constants(step), self._window(step)
+        if constants is None or found is None or step.options["activation"]:
+            return False
+        weight, bias = constants
+        if weight.shape[1:3] != (3, 3):
+            return False
+        found.layer.taps, found.layer.bias = weight[0], bias
+        self._waiting[step.output] = found
+        return True
+
+    def _window(self, step: Step) -> _Joined | None:
+        """A layer with a convolution's sizes; None unless they are the same in both directions."""
+        height, width, _ = self._shape(step.inputs[0])
         _, high, wide, _ = self._graph.values[step.inputs[1]].shape
-        if high != wide:
-            raise _Unknown
-        top, _ = window(shape[0], high, stride, step.options["padding"])
-        left, _ = window(shape[1], wide, stride, step.options["padding"])
-        made = self._shape(step.output)
-        return Layer(source, step.output, shape, made, stride=stride, before=(top, left))
+        stride = step.options["stride_h"]
+        if high != wide or stride != step.options["stride_w"]:
+            return None
+        top, _ = window(height, high, stride, step.options["padding"])
+        left, _ = window(width, wide, stride, step.options["padding"])
+        return self._layer(step, Kind.CONVOLUTION, stride=stride, before=(top, left))
 
-    def _stride(self, step: Step) -> int:
-        if step.options["stride_h"] != step.options["stride_w"]:
-            raise _Unknown
-        return step.options["stride_h"]
+    def _pool(self, step: Step) -> bool:
+        self._emit(self._layer(step, Kind.POOL))
+        return True
 
-    def _pool(self, step: Step) -> None:
-        (source,) = step.inputs
-        self._settle(source)
-        if source == self._graph.input:
-            raise _Unknown  # its pixels are no whole vectors
-        self._layers.append(
-            Layer(source, step.output, self._shape(source), self._shape(step.output))
-        )
+    def _norm(self, step: Step) -> bool:
+        constants = self._constants(step)
+        if constants is None or not self._is_image(step.output):
+            return False
+        gain, epsilon = constants
+        self._emit(self._layer(step, Kind.NORM, slope=gain, bias=epsilon.reshape(1)))
+        return True
 
-    def _pad(self, step: Step) -> None:
-        source, borders = step.inputs
-        self._settle(source)
-        *sides, channels = self._constant(borders).tolist()
-        if np.any(sides) or channels[0] or source == self._graph.input:
-            raise _Unknown
-        self._wider[step.output] = source
+    def _transpose(self, step: Step) -> bool:
+        constants = self._constants(step)
+        if constants is None or constants[0].tolist() != [0, 1, 3, 2]:
+            return False
+        if not self._is_image(step.output) or self._shape(step.output)[0] != 1:
+            return False
+        self._waiting[step.output] = self._layer(step, Kind.TRANSPOSE)
+        return True
 
-    def _add(self, step: Step) -> None:
+    def _pad(self, step: Step) -> bool:
+        constants = self._constants(step)
+        if constants is None or not self._is_image(step.output):
+            return False
+        *sides, channels = constants[0].tolist()
+        if np.any(sides) or channels[0]:
+            return False
+        self._settle(step.inputs[0])
+        self._padded[step.output] = step
+        return True
+
+    def _add(self, step: Step) -> bool:
+        if step.options["activation"] or not self._is_image(step.output):
+            return False
         for number, other in (step.inputs, step.inputs[::-1]):
-            layer = self._waiting.get(number)
-            if layer is None or layer.weight is None or number not in self._single:
+            joined = self._waiting.get(number)
+            if (
+                joined is None
+                or joined.layer.skip is not None
+                or not joined.layer.sums()
+                or number not in self._single
+                or self._graph.values[other].shape != self._graph.values[number].shape
+                or self._graph.values[other].constant is not None
+            ):
                 continue
-            skip = self._wider.get(other, other)
-            if self._shape(other) != layer.made or layer.skip is not None or number == other:
-                raise _Unknown
+            pad = self._padded.get(other) if other in self._single else None
+            skip = other if pad is None else pad.inputs[0]
             self._settle(skip)
             del self._waiting[number]
-            self._waiting[step.output] = dataclasses.replace(layer, skip=skip, target=step.output)
-            return
-        raise _Unknown
+            more = joined.joined(step, skip=skip, skip_channels=self._shape(skip)[2])
+            if pad is not None:
+                del self._padded[other]
+                more.steps.insert(0, pad)
+            self._waiting[step.output] = more
+            return True
+        return False
 
-    def _activation(self, step: Step) -> None:
-        number, *slopes = step.inputs
-        layer = self._waiting.pop(number, None)
-        if layer is None or layer.weight is None or number not in self._single:
-            raise _Unknown
-        channels = layer.made[2]
-        slope = self._constant(slopes[0]) if slopes else np.zeros(channels)
-        layer = dataclasses.replace(layer, target=step.output, slope=slope.reshape(channels))
-        self._layers.append(layer)
+    def _activation(self, step: Step) -> bool:
+        constants = self._constants(step)
+        joined = self._waiting.get(step.inputs[0])
+        if (
+            constants is None
+            or joined is None
+            or joined.layer.weight is None
+            or step.inputs[0] not in self._single
+        ):
+            return False
+        del self._waiting[step.inputs[0]]
+        channels = joined.layer.made[2]
+        slope = constants[0].reshape(channels) if constants else np.zeros(channels, np.float32)
+        self._emit(joined.joined(step, slope=slope))
+        return True

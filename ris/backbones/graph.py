@@ -84,27 +84,28 @@ class GraphNetwork:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         _bounded(graph)
-        constants = [None if v.constant is None else np.array(v.constant) for v in graph.values]
-        self._constants = [None if c is None else torch.from_numpy(c) for c in constants]
+        read = {i for step in graph.steps for i in step.inputs}
+        constants = {i: graph.values[i].constant for i in read}
+        self._constants = {
+            i: torch.from_numpy(np.array(c)) for i, c in constants.items() if c is not None
+        }
         self._steps = [(operation(graph, step), step.inputs, step.output) for step in graph.steps]
         self._spent = _spent(graph)
 
     def __call__(self, values: torch.Tensor) -> dict[str, torch.Tensor]:
         """The outputs by name, for an input of the graph's shape."""
-        return self.run({self._graph.input: values})
+        made = self.run({self._graph.input: values})
+        return {self._graph.values[i].name: value for i, value in made.items()}
 
-    def run(self, given: Mapping[int, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The outputs by name, from values by number."""
-        known = list(self._constants)
-        for i, value in given.items():
-            known[i] = value
+    def run(self, given: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
+        """The outputs by number, from other values by number."""
+        known = self._constants | {**given}
         with torch.inference_mode():
             for (run, inputs, output), spent in zip(self._steps, self._spent, strict=True):
                 known[output] = run(*[known[i] for i in inputs])
                 for i in spent:
-                    known[i] = None
-        made = {self._graph.values[i].name: known[i] for i in self._graph.outputs}
-        return {name: value for name, value in made.items() if value is not None}
+                    del known[i]
+        return {i: known[i] for i in self._graph.outputs}
 
 
 def _bounded(graph: Graph) -> None:
@@ -139,6 +140,11 @@ def operation(graph: Graph, step: Step) -> Operation:
     name, shape = graph.values[step.output].name, graph.values[step.output].shape
     if step.kind not in _MAKERS:
         raise ValueError(f"there is no {step.kind} here")
+    constants = [
+        v.constant for v in (values[:1] if step.kind in _TOLD else values) if v.constant is not None
+    ]
+    if any(constant.dtype.kind != "f" for constant in constants):
+        raise ValueError(f"the {step.kind} that makes {name!r} would compute with integers")
     try:
         made, run = _MAKERS[step.kind](values, step.options, shape)
     except (TypeError, ValueError, IndexError) as e:
@@ -215,7 +221,7 @@ def _rectify(options: Mapping[str, int]) -> Operation:
 def _pool(values: list[Value], options: Mapping[str, int], _: Shape) -> tuple[Shape, Operation]:
     ((one, height, width, channels),) = [v.shape for v in values]
     sizes = [options[n] for n in ("filter_h", "filter_w", "stride_h", "stride_w")]
-    if sizes != [2] * 4 or height % 2 or width % 2 or options["activation"]:
+    if one != 1 or sizes != [2] * 4 or height % 2 or width % 2 or options["activation"]:
         raise ValueError(f"it is not over 2x2 pixels of an even number ({height}x{width})")
 
     def run(x: torch.Tensor) -> torch.Tensor:
@@ -234,6 +240,14 @@ def _prelu(values: list[Value], _: Mapping[str, int], __: Shape) -> tuple[Shape,
         return torch.prelu(rows, below.reshape(-1)).reshape(x.shape)
 
     return image, run
+
+
+def _norm(values: list[Value], _: Mapping[str, int], __: Shape) -> tuple[Shape, Operation]:
+    value, gain, epsilon = values
+    if gain.shape != value.shape[-1:] or epsilon.constant is None or epsilon.constant.size != 1:
+        raise ValueError(f"gains {gain.shape} for {value.shape}")
+    added = float(epsilon.constant.reshape(()))
+    return value.shape, lambda x, g, _: F.layer_norm(x, g.shape, g, eps=added)
 
 
 def _each(function: Operation) -> Callable[..., tuple[Shape, Operation]]:
@@ -336,12 +350,15 @@ def _axis(number: int, rank: int) -> int:
     return range(rank)[number]
 
 
+_TOLD = {"MEAN", "PAD", "RESHAPE", "STRIDED_SLICE", "SUM", "TRANSPOSE"}
+"""Kinds whose inputs but for the first say how to compute."""
 _MAKERS: dict[str, Callable[..., tuple[Shape, Operation]]] = {
     "ADD": _both(torch.add),
     "CONCATENATION": _concatenation,
     "CONV_2D": _convolution,
     "DEPTHWISE_CONV_2D": _depthwise,
     "DIV": _both(torch.div),
+    "LAYER_NORM": _norm,
     "LOGISTIC": _each(torch.sigmoid),
     "MAX_POOL_2D": _pool,
     "MEAN": _over(torch.mean),

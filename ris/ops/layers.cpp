@@ -2,6 +2,7 @@
 //
 // Between layers a pixel takes whole vectors: its channels, then zeros. Nothing here looks at
 // anything but its arguments, so any number of threads may call it at once.
+#include <cmath>
 #include <cstdint>
 
 #include "vectors.h"
@@ -13,15 +14,17 @@ namespace {
 constexpr long TILE = 4 * ROWS;  // pixels whose inputs to the matrix product lie in the cache
 constexpr int SIDE = 4;          // pixels of a row whose depthwise sums share what they load
 
+enum Kind { CONVOLUTION, POOL, NORM, TRANSPOSE };
+
 struct Layer {
-    int64_t pool;                             // whether it is a maximum over 2x2 and nothing else
-    int64_t source, source_stride;            // where the input lies, floats from pixel to pixel
-    int64_t height, width, inputs;            // of the input
-    int64_t target, rows, columns, outputs;   // where the output goes, and its sizes
-    int64_t kernel, stride, top, left;        // of the convolution, or of the depthwise one
-    int64_t skip, skip_stride;                // what is added, or -1
-    int64_t taps;                             // depthwise weights (9, input vectors), or 0
-    int64_t weight, bias, slope;              // packed matrix, vectors; slope below zero, or 0
+    int64_t kind;
+    int64_t source, source_stride;           // where the input lies, floats from pixel to pixel
+    int64_t height, width, inputs;           // of the input
+    int64_t target, rows, columns, outputs;  // where the output goes, and its sizes
+    int64_t kernel, stride, top, left;       // of the convolution, or of the depthwise one
+    int64_t skip, skip_stride;               // where what is added lies; stride 0: nothing is
+    int64_t taps;                            // depthwise weights (9, input vectors), or 0
+    int64_t weight, bias, slope;             // packed matrix, vectors; slope below zero, or 0
 };
 
 inline long padded(long channels) { return (channels + WIDTH - 1) / WIDTH * WIDTH; }
@@ -230,6 +233,36 @@ void pool(const Layer& l, const float* image, float* out) {
         }
 }
 
+// Each pixel less its mean, over its deviation, times the gain.
+void normalise(const Layer& l, const float* image, float* out) {
+    const float *gain = numbers(l.slope), epsilon = *numbers(l.bias);
+    const long pixels = l.height * l.width, channels = l.inputs;
+    for (long p = 0; p < pixels; p++, image += channels, out += channels) {
+        Vector total{}, squares{};
+        for (long c = 0; c < channels; c += WIDTH) total += load(image + c);
+        const Vector mean = all(sum(total) / channels);
+        for (long c = 0; c < channels; c += WIDTH) {
+            const Vector off = load(image + c) - mean;
+            squares += off * off;
+        }
+        const Vector scale = all(1 / std::sqrt(sum(squares) / channels + epsilon));
+        for (long c = 0; c < channels; c += WIDTH)
+            store(out + c, (load(image + c) - mean) * (scale * load(gain + c)));
+    }
+}
+
+// The pixels of a row become channels, and the channels pixels; and a sum.
+void transpose(const Layer& l, const float* image, const float* skip, float* out) {
+    const long width = padded(l.outputs);
+    for (long p = 0; p < l.columns; p++, out += width) {
+        for (long c = 0; c < width; c++)
+            out[c] = c < l.outputs ? image[c * l.source_stride + p] : 0.0f;
+        if (!skip) continue;
+        for (long c = 0; c < l.skip_stride; c += WIDTH)
+            store(out + c, load(out + c) + load(skip + p * l.skip_stride + c));
+    }
+}
+
 }  // namespace
 
 extern "C" {
@@ -248,18 +281,22 @@ void ris_layer_pack(const float* matrix, long inputs, long outputs, float* packe
     }
 }
 
-// Runs layers one after another. `memory` holds all that lies between them and at the end.
-void ris_layers(const void* table, long count, const float* given, float* memory) {
+// Runs layers one after another. `memory` holds all that lies between them and at the end; places
+// below zero are of what is given, from -1 down.
+void ris_layers(const void* table, long count, const float* const* given, float* memory) {
     const Layer* layers = static_cast<const Layer*>(table);
+    const auto at = [=](int64_t place) { return place < 0 ? given[-1 - place] : memory + place; };
     std::vector<float> rows(TILE * STRIDE);  // zeros: a product may look past the last pixel
     for (long i = 0; i < count; i++) {
         const Layer& l = layers[i];
-        const float* source = l.source < 0 ? given : memory + l.source;
-        if (l.pool)
-            pool(l, source, memory + l.target);
-        else
-            convolve(l, source, l.skip < 0 ? nullptr : memory + l.skip, memory + l.target,
-                     rows.data());
+        const float *source = at(l.source), *skip = l.skip_stride ? at(l.skip) : nullptr;
+        float* target = memory + l.target;
+        switch (l.kind) {
+            case CONVOLUTION: convolve(l, source, skip, target, rows.data()); break;
+            case POOL: pool(l, source, target); break;
+            case NORM: normalise(l, source, target); break;
+            case TRANSPOSE: transpose(l, source, skip, target); break;
+        }
     }
 }
 
