@@ -25,6 +25,7 @@ from ingest.alignment.landmarks import (
     find_landmarks,
     landmark_angle,
     landmark_square,
+    turn_between,
 )
 from ingest.alignment.networks import Networks, load_networks
 from ingest.alignment.pose import head_pose
@@ -38,6 +39,9 @@ PRESENCE = 0.5
 SETTLED = 0.0125
 """Mean move of the landmarks from one look to the next, in sides of their box, at which they
 have settled. On a face they do so at once; on what only resembles one they wander."""
+STEADY = 5.0
+"""Degrees of turn from one look to the next up to which a clear face need not settle: found askew,
+its landmarks come upright over several looks."""
 PASSES = 4
 """Further looks at a face until then."""
 SAME = 0.15
@@ -174,13 +178,14 @@ class FaceFinder:
         points, presence, turned = self._first_landmarks(photo, detection)
         # the detector's word counts less where it saw the face another way up
         clear = detection.score >= CLEAR and not turned
-        settled = False
-        for look in range(PASSES):
-            if presence < PRESENCE or settled or (look and clear):
+        settled = steady = False
+        for _ in range(PASSES):
+            if presence < PRESENCE or settled or (steady and clear):
                 break
             before = points
             points, presence = find_landmarks(network, photo, landmark_square(before))
             move = np.linalg.norm(points - before, axis=1).mean()
+            steady = turn_between(before, points) < STEADY
             settled = move < SETTLED * math.sqrt(np.prod(np.ptp(points[:, :2], axis=0)))
         if presence < PRESENCE or not (settled or clear):
             return None

@@ -45,6 +45,12 @@ def landmark_angle(points: np.ndarray) -> float:
     return math.atan2(across[1], across[0])
 
 
+def turn_between(first: np.ndarray, second: np.ndarray) -> float:
+    """Degrees by which the eyes are turned between two sets of landmarks, either way."""
+    turn = math.degrees(landmark_angle(second) - landmark_angle(first))
+    return abs((turn + 180) % 360 - 180)
+
+
 def landmark_square(points: np.ndarray) -> np.ndarray:
     """The same around landmarks (478, 3) that were found before."""
     plane = points[:, :2]
