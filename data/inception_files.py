@@ -9,7 +9,7 @@ import torch
 
 from data.assets import load_tensors
 from data.hashing import file_sha256
-from data.torch_files import check_dense, read_torch
+from data.torch_files import check_dense, check_finite, read_torch
 from ris.backbones.inception_v3 import InceptionV3
 from ris.errors import ModelFileError
 
@@ -38,10 +38,11 @@ def load_inception(path: Path) -> tuple[InceptionV3, str]:
             raise ModelFileError(f"{path}: {name} is no tensor")
         if not name.endswith("num_batches_tracked"):
             check_dense(name, tensor, path)
+            check_finite(name, tensor, path)
     try:
         network = InceptionV3(weights)
     except ValueError as e:
         raise ModelFileError(f"{path}: {e}") from e
     if not all(tensor.isfinite().all() for tensor in network.buffers()):
-        raise ModelFileError(f"{path} holds numbers that are not finite")
+        raise ModelFileError(f"{path} gives a network whose numbers are not finite")
     return network, file_sha256(path)

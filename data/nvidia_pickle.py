@@ -22,10 +22,13 @@ from typing import IO, Any
 
 import numpy as np
 
+from data.sealed_pickle import check_pickle
 from ris.errors import ModelFileError
 
 DEPTH = 12
 """Networks within networks that are followed."""
+MOST_NETWORKS = 10_000
+"""Networks inside one, counted as often as they are named."""
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _STORAGES = {
     "FloatStorage": "<f4",
@@ -39,11 +42,7 @@ _STORAGES = {
     "BoolStorage": "|b1",
 }
 _DTYPE = re.compile(r"(b?float|u?int|complex|bool)\d*")
-_BROKEN = (
-    pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError,
-    MemoryError, OverflowError, RecursionError, struct.error, ImportError,
-)  # fmt: skip
-"""What the standard unpickler raises on broken files."""
+_MOST_DIMENSIONS = 8
 
 
 @dataclass(frozen=True)
@@ -75,20 +74,26 @@ class Network:
                     found[f"{prefix}{name}"] = value
         return found
 
-    def walk(self, prefix: str = "", depth: int = 0) -> list[tuple[str, Network]]:
+    def walk(self) -> list[tuple[str, Network]]:
         """This network and those inside, with the prefixes of their names (``mapping.fc0.``).
 
         Raises:
             ModelFileError: the attributes are not a network's.
         """
-        if depth > DEPTH:
-            raise ModelFileError("the networks of the file contain each other without end")
-        found = [(prefix, self)]
-        for name, inner in _table(self, "_modules").items():
-            if isinstance(inner, Network):
-                found += inner.walk(f"{prefix}{name}.", depth + 1)
-            elif inner is not None:
-                raise ModelFileError(f"{prefix}{name} is no network")
+        found: list[tuple[str, Network]] = []
+        waiting = [("", self, 0)]
+        while waiting:
+            prefix, network, depth = waiting.pop()
+            found.append((prefix, network))
+            if depth > DEPTH or len(found) + len(waiting) > MOST_NETWORKS:
+                raise ModelFileError("the networks of the file contain each other without end")
+            inside = []
+            for name, inner in _table(network, "_modules").items():
+                if isinstance(inner, Network):
+                    inside.append((f"{prefix}{name}.", inner, depth + 1))
+                elif inner is not None:
+                    raise ModelFileError(f"{prefix}{name} is no network")
+            waiting += reversed(inside)
         return found
 
 
@@ -108,14 +113,16 @@ def read_networks(path: Path) -> dict[str, Network]:
     """
     try:
         with path.open("rb") as file:
+            check_pickle(file, path.stat().st_size)
+            file.seek(0)
             content = _Reader(file).load()
     except ModelFileError as e:
         raise ModelFileError(f"{path}: {e}") from e
     except OSError as e:
         raise ModelFileError(f"cannot read {path}: {e.strerror}") from e
-    except _BROKEN as e:
+    except Exception as e:  # whatever the unpickler raises on broken files
         raise ModelFileError(
-            f"{path} is not a network pickle, or damaged ({type(e).__name__}: {e})"
+            f"{path} is not a network pickle, or damaged ({type(e).__name__})"
         ) from e
     networks = (
         {k: v for k, v in content.items() if isinstance(v, Network)}
@@ -215,6 +222,9 @@ def _storage(data: Any) -> np.ndarray:
     if not isinstance(data, bytes):
         raise ModelFileError("a tensor's numbers are no bytes")
     stream: IO[bytes] = io.BytesIO(data)
+    for _ in range(5):
+        check_pickle(stream, len(data))
+    stream.seek(0)
     if _PlainReader(stream).load() != _TORCH_MAGIC:
         raise ModelFileError("a tensor's numbers are not in torch's format")
     _PlainReader(stream).load()  # version of the format
@@ -234,10 +244,11 @@ def _storage(data: Any) -> np.ndarray:
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:
     """View of a storage; it must fit into it, and hold no number twice."""
-    numbers = [offset, *size, *stride]
     if not isinstance(storage, np.ndarray) or storage.ndim != 1 or len(size) != len(stride):
         raise ModelFileError("a tensor of the file has no numbers")
-    if not all(type(n) is int and n >= 0 for n in numbers):
+    if len(size) > _MOST_DIMENSIONS:
+        raise ModelFileError(f"a tensor of the file has {len(size)} dimensions")
+    if not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
         raise ModelFileError("a tensor's shape is damaged")
     count = math.prod(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from data.torch_files import check_dense, read_torch
+from data.torch_files import check_dense, check_finite, read_torch
 from ris.errors import ModelFileError
 from ris.psp import EncoderKind, PSPEncoder
 
@@ -55,6 +55,7 @@ def load_encoder_file(path: Path) -> EncoderFile:
         if not isinstance(tensor, torch.Tensor):
             raise ModelFileError(f"{path}: {name} is no tensor")
         check_dense(name, tensor, path)
+        check_finite(name, tensor, path)
         weights[name[len(_PREFIX) :]] = tensor
     options = _options(content.get("opts"))
     try:
@@ -99,4 +100,5 @@ def _average(found: Any, encoder: PSPEncoder, path: Path) -> torch.Tensor | None
             f"{path}: latent_avg is {shape}, expected ({latent},) or ({rows}, {latent})"
         )
     check_dense("latent_avg", found, path)
+    check_finite("latent_avg", found, path)
     return found.to(torch.float32, copy=True)

@@ -17,9 +17,10 @@ import torch
 
 from data.durable import replacing
 from data.nvidia_pickle import Network, read_networks
-from data.torch_files import check_dense, read_torch
+from data.torch_files import check_dense, check_finite, read_torch
 from ris.errors import ModelFileError
 from ris.generators.stylegan2 import FILTER, LATENT_AVERAGE, StyleGAN2, StyleGAN2Config
+from ris.notices import tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 SUFFIXES = (".pt", ".pth", ".pkl", ".safetensors")
 CLAMP = "conv_clamp"
 _NVIDIA_MARK = "synthesis.b4.const"
+_MARKS = ("input.input", _NVIDIA_MARK)
+"""Names of the constant input in rosinality's networks and in NVIDIA's."""
+_AVERAGED = ("g_ema", "G_ema", "params_ema", "ema", "generator_ema", "netG_ema")
+"""Keys under which checkpoints have the weights averaged over the training."""
+_NOISES = "noises."
+_KEYS_SHOWN = 8
 _CONVOLUTION = re.compile(r"synthesis\.b\d+\.(conv0|conv1|torgb)\.")
 _LAYER_PARTS = {
     "weight": "conv.weight",
@@ -131,36 +138,80 @@ def read_weights(path: Path) -> Weights:
     if not path.is_file():
         raise ModelFileError(f"no file {path}")
     try:
-        if suffix == ".pkl":
-            return _from_pickle(path)
-        if suffix == ".safetensors":
-            from data.assets import load_tensors
-
-            tensors, metadata = load_tensors(path)
-            clamp = float(metadata[CLAMP]) if CLAMP in metadata else None
-            return Weights(_ours(tensors, path), clamp)
-        return _from_torch(read_torch(path), path)
+        return _with_noise(_read(path, suffix), path)
     except (ValueError, TypeError) as e:
         raise ModelFileError(f"{path}: {e}") from e
 
 
+def _read(path: Path, suffix: str) -> Weights:
+    if suffix == ".pkl":
+        return _from_pickle(path)
+    if suffix == ".safetensors":
+        from data.assets import load_tensors
+
+        tensors, metadata = load_tensors(path)
+        clamp = float(metadata[CLAMP]) if CLAMP in metadata else None
+        return Weights(_ours(tensors, path), clamp)
+    return _from_torch(read_torch(path), path)
+
+
 def _from_torch(content: Any, path: Path) -> Weights:
-    """A rosinality checkpoint, the decoder of an encoder's checkpoint, or a bare state dict."""
+    """A rosinality checkpoint, the decoder of an encoder's checkpoint, or a state dict under any
+    of the keys and prefixes that training programs give it."""
     if not isinstance(content, dict):
         raise ModelFileError(f"{path} holds no table of tensors")
-    tensors = content.get("g_ema", content.get("state_dict", content))
-    if not isinstance(tensors, Mapping):
-        raise ModelFileError(f"{path}: g_ema is no table of tensors")
-    if "state_dict" in content:
-        prefix = "decoder."
-        tensors = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-    found = {k: v for k, v in tensors.items() if isinstance(v, torch.Tensor)}
-    if not found:
-        raise ModelFileError(f"{path} holds no generator: neither g_ema nor tensors of one")
+    found = _generator_table(content, path)
     if isinstance(average := content.get(LATENT_AVERAGE), torch.Tensor):
         found[LATENT_AVERAGE] = average[0] if average.ndim == 2 else average
     clamp = content.get(CLAMP)
     return Weights(_ours(found, path), None if clamp is None else float(clamp))
+
+
+def _generator_table(content: Mapping[Any, Any], path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of the generator in a checkpoint, under the names that they have within it.
+
+    Looked through are the checkpoint and the tables in it, averaged weights first. The generator
+    is where its constant input is; what stands before that name is a prefix.
+    """
+    named = [content[key] for key in _AVERAGED if isinstance(content.get(key), Mapping)]
+    others = [v for k, v in content.items() if k not in _AVERAGED and isinstance(v, Mapping)]
+    for table in (*named, *others, content):
+        tensors = _tensors(table)
+        prefixes = {
+            name.removesuffix(mark)
+            for name in tensors
+            for mark in _MARKS
+            if name == mark or name.endswith(f".{mark}")
+        }
+        if prefixes:
+            prefix = min(prefixes, key=lambda p: (p != "", "ema" not in p.lower(), len(p), p))
+            return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+    if named and (tensors := _tensors(named[0])):
+        return tensors  # incomplete: what is missing is named later
+    keys = [str(key)[:60] for key in (others[0] if len(others) == 1 else content)]
+    shown = ", ".join(keys[:_KEYS_SHOWN]) + (", ..." if len(keys) > _KEYS_SHOWN else "")
+    raise ModelFileError(
+        f"{path} holds no StyleGAN2 generator (no {' or '.join(_MARKS)}); "
+        f"it has {shown or 'nothing'}"
+    )
+
+
+def _tensors(table: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
+    return {k: v for k, v in table.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
+
+
+def _with_noise(weights: Weights, path: Path) -> Weights:
+    """The weights with empty noise maps where a file leaves all of them out, as some exports do:
+    the noise is drawn anew for every picture there, and has no part in a feature."""
+    if any(name.startswith(_NOISES) for name in weights.tensors):
+        return weights
+    try:
+        shapes = StyleGAN2Config.of_weights(weights.tensors, weights.clamp).expected_shapes()
+    except ValueError:
+        return weights  # no StyleGAN2: what is wrong is said where it is built
+    tell(f"{path.name} has no noise maps: its pictures are drawn without noise")
+    empty = {k: torch.zeros(shape) for k, shape in shapes.items() if k.startswith(_NOISES)}
+    return Weights(weights.tensors | empty, weights.clamp)
 
 
 def _from_pickle(path: Path) -> Weights:
@@ -209,6 +260,7 @@ def _ours(tensors: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.Te
     usual = torch.outer(torch.tensor(FILTER), torch.tensor(FILTER)) / sum(FILTER) ** 2
     for name, tensor in pairs:
         check_dense(name, tensor, path)
+        check_finite(name, tensor, path)
         if name.endswith((".kernel", "resample_filter")):
             expected = usual * (4 if name.endswith(".kernel") else 1)
             if tensor.shape != (4, 4) or not torch.allclose(tensor.float(), expected, atol=1e-5):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from argparse import Namespace
 from pathlib import Path
@@ -16,6 +18,7 @@ from safetensors.torch import save_file
 
 from data.nvidia_pickle import read_networks
 from data.stylegan2_files import convert, load_stylegan2
+from ris import notices
 from ris.errors import ModelFileError
 from ris.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 
@@ -397,7 +400,8 @@ def test_other_files_are_refused(tmp_path):
     torch.save([1, 2], tmp_path / "list.pt")
     assert "no table" in refusal(tmp_path / "list.pt")
     torch.save({"epoch": 3}, tmp_path / "other.pt")
-    assert "holds no generator" in refusal(tmp_path / "other.pt")
+    assert "holds no StyleGAN2 generator" in refusal(tmp_path / "other.pt")
+    assert "it has epoch" in refusal(tmp_path / "other.pt")
     tf = tmp_path / "tf.pkl"
     tf.write_bytes(b"cdnnlib.tflib.network\nNetwork\n)R.")
     assert "TensorFlow pickle" in refusal(tf)
@@ -421,3 +425,114 @@ def test_a_pickles_other_networks_are_listed(tensors, tmp_path):
     networks = read_networks(path)
     assert set(networks) == {"G_ema", "D"}
     assert list(networks["D"].tensors()) == ["b4.out.weight"]
+
+
+@pytest.mark.parametrize("key", ["G_ema", "params_ema", "ema", "generator", "state_dict", None])
+@pytest.mark.parametrize("prefix", ["", "module.", "decoder.", "g_ema.module."])
+def test_checkpoints_of_other_programs_are_read(key, prefix, tensors, expected, tmp_path):
+    table = {prefix + k: v for k, v in tensors.items() if k != "latent_avg"}
+    content = {"epoch": 3, "optimiser": {"lr": 0.1}, "latent_avg": tensors["latent_avg"]}
+    content |= table if key is None else {key: table}
+    path = tmp_path / "a.pt"
+    torch.save(content, path)
+    assert load_stylegan2(path).fingerprint == expected.fingerprint
+
+
+def test_averaged_weights_are_taken_before_others(tensors, expected, tmp_path):
+    table = {k: v for k, v in tensors.items() if k != "latent_avg"}
+    content = {"g": {k: v + 1 for k, v in table.items()}, "params_ema": table}
+    path = tmp_path / "a.pt"
+    torch.save(content | {"latent_avg": tensors["latent_avg"]}, path)
+    assert load_stylegan2(path).fingerprint == expected.fingerprint
+    both = {f"G.{k}": v + 1 for k, v in table.items()} | {f"G_ema.{k}": v for k, v in table.items()}
+    torch.save({"state_dict": both, "latent_avg": tensors["latent_avg"]}, path)
+    assert load_stylegan2(path).fingerprint == expected.fingerprint
+
+
+def test_a_file_without_noise_maps_draws_without_noise(tensors, tmp_path, monkeypatch):
+    told: list[str] = []
+    monkeypatch.setattr(notices, "_listeners", [told.append])
+    path = tmp_path / "a.pt"
+    torch.save(checkpoint({k: v for k, v in tensors.items() if "noises" not in k}), path)
+    bare = load_stylegan2(path)
+    assert told == ["a.pt has no noise maps: its pictures are drawn without noise"]
+    silent = StyleGAN2({k: v * 0 if "noises" in k else v for k, v in network(CONFIG).items()})
+    w = torch.randn(1, 512, generator=torch.Generator().manual_seed(0))
+    drawn = bare.render(bare.sigma(w))
+    torch.testing.assert_close(drawn, silent.render(silent.sigma(w)))
+    some = {k: v for k, v in tensors.items() if k != "noises.noise_1"}
+    torch.save(checkpoint(some), path)
+    assert "noises.noise_1" in refusal(path)  # one that is missing is damage
+
+
+@pytest.mark.parametrize("form", ["pt", "pkl", "safetensors"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(form, value, tensors, tmp_path):
+    broken = {k: v.clone() for k, v in tensors.items()}
+    broken["conv1.conv.weight"].view(-1)[7] = value
+    path = {"pt": write_pt, "pkl": write_pkl, "safetensors": write_safetensors}[form](
+        tmp_path / f"a.{form}", broken
+    )
+    assert "not finite" in refusal(path)
+
+
+def nested(depth: int, pair: bytes) -> bytes:
+    """A pickle of tuples of tuples: 2 ** depth leaves in a few bytes."""
+    return b"\x80\x02(X\x01\x00\x00\x00at" + b"".join(
+        b"q" + bytes([i]) + b"h" + bytes([i]) + pair for i in range(depth)
+    )
+
+
+HOSTILE = {
+    "a memo of gigabytes": b"\x80\x02}r\xff\xff\xff\x7f.",
+    "a memo of gigabytes, later": b"\x80\x02}q\x00(X\x01\x00\x00\x00ar\xff\xff\xff\x0fNu.",
+    "a frame of exabytes": b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f}.",
+    "bytes of exabytes": b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f}.",
+    "a key whose hash never ends": b"\x80\x02}" + nested(60, b"\x86")[2:] + b"Ns.",
+    "a set whose hash never ends": b"\x80\x04\x8f(" + nested(60, b"\x86")[2:] + b"\x90.",
+    "a frozenset whose hash never ends": b"\x80\x04(" + nested(60, b"\x86")[2:] + b"\x91.",
+    "a number of millions of digits": b"\x80\x02\x8b\x00\x00\x10\x00" + b"\x7f" * 2**20 + b".",
+    "a stack that is empty": b"\x80\x02.",
+    "a mark and no more": b"\x80\x02(t0u.",
+    "something not remembered": b"\x80\x02h\x07.",
+    "no end": b"\x80\x02}" + b"}" * 1000,
+    "buffers from elsewhere": b"\x80\x05\x97.",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("suffix", [".pkl", ".pt", "zipped.pt"])
+def test_hostile_pickles_are_refused_at_once(name, suffix, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    if suffix == "zipped.pt":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", HOSTILE[name])
+            archive.writestr("archive/version", "3\n")
+    else:
+        path.write_bytes(HOSTILE[name])
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from data.stylegan2_files import load_stylegan2\n"
+        "from ris.errors import ModelFileError\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (30, 30))\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: load_stylegan2(Path(sys.argv[1]))\n"
+        "except ModelFileError as e: print(e)\n"
+        "assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(str(path)) and done.stdout.count("\n") == 1
+
+
+def test_networks_named_again_and_again_are_refused(tmp_path):
+    """Each layer names the one below many times: few bytes, and more networks than atoms."""
+    path = tmp_path / "a.pkl"
+    with nvidia_modules(), path.open("wb") as file:
+        inner = stored({"_modules": {}})
+        for _ in range(10):
+            inner = stored({"_modules": {f"n{i}": inner for i in range(10)}})
+        pickle.dump({"G_ema": inner}, file, protocol=4)
+    assert "contain each other without end" in refusal(path)
