@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from commands.options import JsonOption, StoreOption
-from commands.stores import open_store
+from commands.stores import home, open_store
 from commands.terminal import named_apart, plain, print_json
 from ris.errors import InputError
+
+if TYPE_CHECKING:
+    from data.store import Store
 
 
 def info(store: StoreOption = None, as_json: JsonOption = False) -> None:
@@ -61,23 +64,50 @@ def sql(
 
 def verify(
     drop_damaged: Annotated[
-        bool, typer.Option(help="Take damaged shards out, to ingest their photos again.")
+        bool,
+        typer.Option(help="Take damaged files out, to ingest the photos of their faces again."),
     ] = False,
+    recover: Annotated[
+        bool, typer.Option(help="Make a manifest that is lost or damaged anew from the shards.")
+    ] = False,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="With --recover: a store made alike, where the shards do not say how."),
+    ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every shard against its hash, and that the photos are still there.
+    """Read all bytes of the store and of its indices against their checksums, and look whether the
+    photos are still there.
 
     Example: ris verify
     """
-    from data.inspect import verify as check
+    if recover and drop_damaged:
+        raise InputError("--recover and --drop-damaged are two steps: recover first")
+    if like is not None and not recover:
+        raise InputError("--like goes with --recover")
+    if recover:
+        _recover(home(store).absolute(), like, as_json)
+        return
+
+    from data.verify import verify as check
     from ris.errors import StoreError
 
-    found = check(open_store(store), drop_damaged=drop_damaged)
+    opened = open_store(store)
+    found = check(opened, drop_damaged=drop_damaged)
+    indices = [str(problem) for problem in _index_problems(opened)]
     if as_json:
-        print_json(vars(found))
+        print_json({**vars(found), "indices": indices})
     else:
         print(f"{found.shards} shards, {found.faces} faces, {len(found.damaged)} shards damaged")
+        if found.unchecked:
+            print(
+                f"  {found.unchecked} shards of an earlier version, without checksums of their own"
+            )
+        for problem in (*found.problems, *indices):
+            print(f"  {problem}")
+        for name in found.strangers:
+            print(f"  faces/{name} is no part of the store: nothing reads or deletes it")
         for path in found.missing_photos:
             print(f"  photo gone: {plain(path)}")
     if found.damaged and not drop_damaged:
@@ -85,6 +115,37 @@ def verify(
             f"{', '.join(found.damaged)} damaged ({found.lost_faces} faces): "
             "`ris verify --drop-damaged`, then `ris ingest` brings them back"
         )
+    left = [*([] if drop_damaged else found.problems), *indices]
+    if left:
+        raise StoreError(f"{len(left)} damaged beside the faces: {left[0]}")
+
+
+def _index_problems(store: Store) -> list[str]:
+    return []
+
+
+def _recover(folder: Path, like: Path | None, as_json: bool) -> None:
+    from data.recovery import recover
+
+    done = recover(folder, open_store(like).settings if like else None)
+    if as_json:
+        print_json(vars(done))
+        return
+    print(f"manifest.json is there again: {done.shards} shards, {done.faces} faces")
+    for name in done.damaged:
+        print(f"  left out, since it is damaged: {name}")
+    for name in done.replaced:
+        print(f"  left out, since a later shard took its place: {name}")
+    for name in done.undone:
+        print(f"  left out, since its commit was not completed: {name}")
+    if done.doubtful:
+        print(f"  kept, though they may have been removed before: {', '.join(done.doubtful)}")
+    if done.unchecked:
+        print(f"  {done.unchecked} shards of an earlier version, which has no checksums")
+    print(
+        "now: ris verify; and where generator or encoder do not ship with ris, name their files "
+        "once more (--generator, --inverter)"
+    )
 
 
 def remove(

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from data.durable import replacing
+from data import sealed
+from data.aside import put_aside
+from data.durable import replacing, tell
 from data.store import Store
 
 FILE = "failures.parquet"
+REMEDY = "`ris verify --drop-damaged` puts it aside, the next `ris ingest` lists anew what fails"
 SCHEMA = pa.schema([("path", pa.string()), ("stage", pa.string()), ("reason", pa.string())])
 
 
@@ -25,18 +27,41 @@ class Failure:
 
 
 def read_failures(store: Store) -> list[Failure]:
-    """All recorded failures, by path."""
-    try:
-        table = pq.read_table(store.folder / FILE)
+    """All recorded failures, by path.
+
+    Raises:
+        DamagedError: the file is damaged.
+    """
+    path = store.folder / FILE
+    if not path.exists():
+        return []
+    with sealed.opened(path, whole=True) as f:
+        if f.schema_arrow.remove_metadata() != SCHEMA:
+            raise ValueError("it has other columns")
+        table = f.read()
+        table.validate(full=True)
         return [Failure(**row) for row in table.to_pylist()]
-    except (OSError, pa.ArrowException, TypeError):
-        return []  # a report, which the next ingest writes again
+
+
+def failures_if_readable(store: Store) -> list[Failure]:
+    """All recorded failures; none, and a warning, where the file is damaged: it is a report, which
+    must not stand in the way of anything else."""
+    try:
+        return read_failures(store)
+    except sealed.DamagedError as e:
+        tell(f"the list of failures cannot be read ({e.reason}): {REMEDY}")
+        return []
 
 
 def update_failures(store: Store, failed: Sequence[Failure], cured: Iterable[str]) -> None:
-    """Adds failures (the last one of a path counts) and drops those of `cured` paths."""
+    """Adds failures (the last one of a path counts) and drops those of `cured` paths. A damaged
+    file is put aside first."""
     with store.locked():
-        entries = {f.path: f for f in read_failures(store)}
+        try:
+            entries = {f.path: f for f in read_failures(store)}
+        except sealed.DamagedError:
+            put_aside(store.folder, store.folder / FILE)
+            entries = {}
         before = dict(entries)
         for path in cured:
             entries.pop(path, None)
@@ -45,4 +70,4 @@ def update_failures(store: Store, failed: Sequence[Failure], cured: Iterable[str
             return
         rows = [asdict(entries[path]) for path in sorted(entries)]
         with replacing(store.folder / FILE) as temporary:
-            pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
+            sealed.write_table(temporary, pa.Table.from_pylist(rows, schema=SCHEMA))

@@ -34,6 +34,10 @@ MAX_RESOLUTION = 64
 and cost as much again for every doubling."""
 
 
+class LostManifestError(StoreError):
+    """A store whose manifest is gone or damaged."""
+
+
 @dataclass(frozen=True)
 class StoreSettings:
     """Everything that changes the vectors of a row; one store holds rows of one kind.
@@ -254,12 +258,12 @@ class Manifest:
             ) from e
         except FileNotFoundError as e:
             if has_remains(folder):
-                raise StoreError(f"{folder} has faces and no {FILE}: {RECOVER}") from e
+                raise LostManifestError(f"{folder} has faces and no {FILE}: {RECOVER}") from e
             raise StoreError(f"{folder} is not a ris store: run `ris ingest FOLDER` first") from e
         except OSError as e:
             raise StoreError(f"{path} cannot be read ({e.strerror or e})") from e
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-            raise StoreError(
+            raise LostManifestError(
                 f"{path} is damaged or not a ris manifest ({_reason(e)}): {RECOVER}"
             ) from e
 

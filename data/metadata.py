@@ -12,17 +12,16 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from data import shards
+from data import sealed, shards
 from data.column_types import without_nan
 from data.durable import replacing
 from data.file_names import FileNames
 from data.manifest import StoreSettings
 from data.store import Store
 from data.tables import Table, read_table
-from data.views import METADATA, columns_of
-from ris.errors import InputError, StoreError
+from data.views import METADATA, columns_of, damaged_metadata
+from ris.errors import InputError
 
 FILE_COLUMNS = ("file", "filename", "file_name", "path", "image", "image_id", "name")
 """Usual names of the column with the photos' file names. They decide between columns that both
@@ -233,7 +232,7 @@ def _write(
     result = pa.table({"id": ids, **columns}).filter(has_row)
     _check_readable(result, source)
     with replacing(target) as temporary:
-        pq.write_table(result, temporary)
+        sealed.write_table(temporary, result)
 
 
 def _over(fresh: pa.ChunkedArray, before: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -283,7 +282,6 @@ def _unreadable(table: pa.Table) -> str | None:
 
 def _earlier(target: Path) -> pa.Table:
     try:
-        with pq.ParquetFile(target) as file:
-            return file.read()
-    except (OSError, ValueError, pa.ArrowException) as e:
-        raise StoreError(f"{target} is damaged: delete it and give the metadata again") from e
+        return sealed.read_table(target)
+    except sealed.DamagedError as e:
+        raise damaged_metadata(e) from e

@@ -1,10 +1,16 @@
-"""Rows of the store and the Parquet shards that hold them."""
+"""Rows of the store and the Parquet shards that hold them.
+
+A shard is a sealed file (`data.sealed`). Its note says what it takes to rebuild a lost manifest:
+the store's ``settings``, the ``commit`` that wrote it (the first number of that commit), and the
+numbers of the shards that then stayed ``beside`` it: all others below that number were no part of
+the store any more.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data import sealed
 from data.blendshapes import BLENDSHAPES
-from data.hashing import file_sha256
 from data.manifest import StoreSettings
 from data.row_keys import COLUMNS, from_footer, row_keys, sum_of, to_footer
-from ris.errors import StoreError
 
 ROW_GROUP = 64
 """Rows read or written at a time: about 10 MB of vectors."""
@@ -89,23 +94,7 @@ def schema(settings: StoreSettings) -> pa.Schema:
     scores = len(settings.classes) * settings.covered.channels
     return pa.schema(
         [
-            pa.field("id", pa.string(), nullable=False),
-            pa.field("path", pa.string(), nullable=False),
-            pa.field("width", pa.int32()),
-            pa.field("height", pa.int32()),
-            pa.field("file_size", pa.int64()),
-            pa.field("file_mtime_ns", pa.int64()),
-            pa.field("inverter", pa.string()),
-            pa.field("inversion_error", pa.float32()),
-            pa.field("face", pa.int32()),
-            pa.field("selection", pa.string()),
-            pa.field("aligned", pa.bool_()),
-            pa.field("quad", pa.list_(pa.float32(), 8)),
-            pa.field("box", pa.list_(pa.float32(), 4)),
-            pa.field("yaw", pa.float32()),
-            pa.field("pitch", pa.float32()),
-            pa.field("roll", pa.float32()),
-            pa.field("blendshapes", pa.list_(pa.float32(), len(BLENDSHAPES))),
+            *_ALWAYS,
             pa.field("w", pa.list_(pa.float32(), settings.latent_rows * settings.latent_size)),
             pa.field("sigma", pa.list_(pa.float32(), settings.layout.channels)),
             pa.field("scores", pa.list_(pa.float16(), scores)),
@@ -115,6 +104,26 @@ def schema(settings: StoreSettings) -> pa.Schema:
 
 _NUMBERS = {pa.float16(): np.float16, pa.float32(): np.float32}
 """Numpy's types for the values of vectors; Arrow's own answer needs pandas before pyarrow 26."""
+_ALWAYS = [
+    pa.field("id", pa.string(), nullable=False),
+    pa.field("path", pa.string(), nullable=False),
+    pa.field("width", pa.int32()),
+    pa.field("height", pa.int32()),
+    pa.field("file_size", pa.int64()),
+    pa.field("file_mtime_ns", pa.int64()),
+    pa.field("inverter", pa.string()),
+    pa.field("inversion_error", pa.float32()),
+    pa.field("face", pa.int32()),
+    pa.field("selection", pa.string()),
+    pa.field("aligned", pa.bool_()),
+    pa.field("quad", pa.list_(pa.float32(), 8)),
+    pa.field("box", pa.list_(pa.float32(), 4)),
+    pa.field("yaw", pa.float32()),
+    pa.field("pitch", pa.float32()),
+    pa.field("roll", pa.float32()),
+    pa.field("blendshapes", pa.list_(pa.float32(), len(BLENDSHAPES))),
+]
+_PLAIN = {field.name: field.type for field in _ALWAYS}
 
 
 def to_table(rows: Sequence[FaceRow], settings: StoreSettings) -> pa.Table:
@@ -168,8 +177,20 @@ class RowKeys:
     keys: np.ndarray
 
 
-def write(path: Path, tables: Iterator[pa.Table], settings: StoreSettings) -> Written:
-    """Writes tables of rows into one Parquet file, a row group at a time."""
+def write(
+    path: Path,
+    tables: Iterator[pa.Table],
+    settings: StoreSettings,
+    note: Mapping[str, Any] | None = None,
+) -> Written:
+    """Writes tables of rows into one Parquet file, a row group at a time, and syncs it.
+
+    Args:
+        path: of the file.
+        tables: of rows.
+        settings: of the store, kept in the file.
+        note: what else is kept in it.
+    """
     options: dict[str, Any] = {
         "compression": "zstd",
         "compression_level": 1,
@@ -177,13 +198,14 @@ def write(path: Path, tables: Iterator[pa.Table], settings: StoreSettings) -> Wr
         "write_statistics": ["id", "path"],
     }
     keys = [np.empty(0, np.uint64)]
-    with pq.ParquetWriter(path, schema(settings), **options) as writer:
+    kept = {**(note or {}), "settings": asdict(settings)}
+    with sealed.writer(path, schema(settings), kept, **options) as writer:
         for table in tables:
             writer.write_table(table, row_group_size=ROW_GROUP)
             keys += [row_keys(batch) for batch in table.combine_chunks().to_batches()]
         every = np.concatenate(keys)
-        writer.add_key_value_metadata(to_footer(every))
-    return Written(len(every), file_sha256(path), sum_of(every))
+        writer.keep(to_footer(every))
+    return Written(len(every), writer.sha256, sum_of(every))
 
 
 def read(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -194,8 +216,7 @@ def read(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Record
     """
     with _opened(path) as f:
         for i in range(f.num_row_groups):
-            table = f.read_row_group(i, columns=list(columns) if columns else None)
-            yield from table.combine_chunks().to_batches()
+            yield from _group(f, i, columns).to_batches()
 
 
 def read_light(path: Path, columns: Sequence[str]) -> pa.Table:
@@ -205,7 +226,8 @@ def read_light(path: Path, columns: Sequence[str]) -> pa.Table:
         StoreError: the file is missing or damaged.
     """
     with _opened(path) as f:
-        return f.read(columns=list(columns), use_threads=False).combine_chunks()
+        table = f.read(columns=list(columns), use_threads=False)
+        return _checked(table, columns, f.metadata.num_rows)
 
 
 def read_row(path: Path, number: int) -> pa.Table:
@@ -219,7 +241,7 @@ def read_row(path: Path, number: int) -> pa.Table:
         while number >= (rows := f.metadata.row_group(group).num_rows):
             number -= rows
             group += 1
-        return f.read_row_group(group).slice(number, 1).combine_chunks()
+        return _group(f, group, None).slice(number, 1).combine_chunks()
 
 
 def read_keys(path: Path, expected: str = "") -> RowKeys:
@@ -233,11 +255,12 @@ def read_keys(path: Path, expected: str = "") -> RowKeys:
         StoreError: the file is missing or damaged.
     """
     with _opened(path) as f:
-        ids = f.read(columns=["id"], use_threads=False)["id"].to_pylist()
+        light = f.read(columns=["id"], use_threads=False)
+        ids = _checked(light, ["id"], f.metadata.num_rows)["id"].to_pylist()
         keys = from_footer(f.metadata.metadata, len(ids))
         if keys is None or (expected and sum_of(keys) != expected):
-            groups = (f.read_row_group(i, list(COLUMNS)) for i in range(f.num_row_groups))
-            parts = [row_keys(b) for g in groups for b in g.combine_chunks().to_batches()]
+            groups = (_group(f, i, COLUMNS) for i in range(f.num_row_groups))
+            parts = [row_keys(batch) for group in groups for batch in group.to_batches()]
             keys = np.concatenate([np.empty(0, np.uint64), *parts])
         return RowKeys(np.array([name.encode() for name in ids], dtype="S"), keys)
 
@@ -264,7 +287,7 @@ def read_rows(
             last = first + f.metadata.row_group(i).num_rows
             wanted = numbers[(numbers >= first) & (numbers < last)]
             if len(wanted):
-                table = f.read_row_group(i, columns=list(columns))
+                table = _group(f, i, columns)
                 if len(wanted) < last - first:
                     table = table.take(pa.array(wanted - first))
                 for batch in table.combine_chunks().to_batches():
@@ -274,14 +297,40 @@ def read_rows(
 
 @contextmanager
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
-    try:
-        with pq.ParquetFile(path, memory_map=True) as f:
-            yield f
-    except (OSError, pa.ArrowException) as e:
-        raise StoreError(
-            f"{path} is missing or damaged ({_first_line(e)}): `ris verify` lists what is lost"
-        ) from e
+    with sealed.opened(path) as f:
+        _check_columns(f.schema_arrow)
+        yield f
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+def _check_columns(found: pa.Schema) -> None:
+    """Fails for a file that is no shard of any store; shards without a seal may be anything."""
+    for name, wanted in _PLAIN.items():
+        if found.field(name).type != wanted:
+            raise ValueError(f"its column {name} is {found.field(name).type}")
+    for name, of in _VALUES.items():
+        kind = found.field(name).type
+        if not pa.types.is_fixed_size_list(kind) or kind.value_type != of:
+            raise ValueError(f"its column {name} is {kind}")
+
+
+def _group(f: pq.ParquetFile, number: int, columns: Sequence[str] | None) -> pa.Table:
+    """Columns of one row group."""
+    table = f.read_row_group(number, columns=list(columns) if columns else None)
+    return _checked(table, columns, f.metadata.row_group(number).num_rows)
+
+
+def _checked(table: pa.Table, columns: Sequence[str] | None, rows: int) -> pa.Table:
+    """Rows of a shard in one piece, without its note; fails where texts are none, a value is
+    missing that has to be there, or a page was skipped, since its head says that it is none."""
+    if table.num_rows != rows:
+        raise ValueError(f"it gives {table.num_rows} rows instead of {rows}")
+    table = table.replace_schema_metadata(None).combine_chunks()
+    table.validate(full=True)
+    for name in columns or table.column_names:
+        if name in _NEEDED and table[name].null_count:
+            raise ValueError(f"its column {name} lacks a value")
+    return table
+
+
+_VALUES = {"w": pa.float32(), "sigma": pa.float32(), "scores": pa.float16()}
+_NEEDED = ("id", "path", *VECTORS)

@@ -1,22 +1,22 @@
 """Statistics of sigma over a store, kept in ``stats.parquet`` and brought up to date on need.
 
 One row per channel (layer, channel, count, mean, std and the exact accumulators) and one per
-layer with channel -1. The file names the shards that it covers; shard names are never reused, so
-new shards are added to it and anything else is counted anew.
+layer with channel -1. The file names the shards that it covers, with the start of their hashes; so
+new shards are added to it and anything else is counted anew, as is everything where the file is
+damaged.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from data import shards
-from data.durable import replacing
-from data.manifest import Manifest
+from data import sealed, shards
+from data.commit import FACES
+from data.durable import replacing, tell
+from data.manifest import Manifest, Shard
 from data.store import Store
 from ris.layout import StyleLayout
 from ris.statistics import StyleStatistics
@@ -34,33 +34,42 @@ def style_statistics(store: Store) -> StyleStatistics:
 
 
 def _statistics(store: Store, manifest: Manifest) -> StyleStatistics:
-    names = [s.file for s in manifest.shards]
+    names = {_mark(shard): shard.file for shard in manifest.shards}
     stats, covered = _load(store.folder / FILE, manifest)
     if covered == set(names):
         return stats
     if not covered <= set(names):
         stats, covered = StyleStatistics(manifest.settings.layout.channels), set()
-    for name in names:
-        if name not in covered:
-            for batch in shards.read(store.folder / "faces" / name, ["sigma"]):
+    for mark, file in names.items():
+        if mark not in covered:
+            for batch in shards.read(store.folder / FACES / file, ["sigma"]):
                 stats.add(shards.vectors(batch, "sigma"))
     if stats.count:
-        _save(store.folder / FILE, stats, names, manifest.settings.layout)
+        _save(store.folder / FILE, stats, list(names), manifest.settings.layout)
     return stats
+
+
+def _mark(shard: Shard) -> str:
+    return f"{shard.file}:{shard.sha256[:16]}"
 
 
 def _load(path: Path, manifest: Manifest) -> tuple[StyleStatistics, set[str]]:
     channels = manifest.settings.layout.channels
-    try:
-        table = pq.read_table(path)
-        note = json.loads(table.schema.metadata[b"ris"])
-        per_channel = table.slice(0, channels)
-        arrays = {f: per_channel[f].to_numpy().copy() for f in StyleStatistics.FIELDS}
-        if len(per_channel) != channels:
-            raise ValueError
-        return StyleStatistics.from_arrays(int(note["count"]), arrays), set(note["shards"])
-    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError):
-        return StyleStatistics(channels), set()  # it can always be computed again
+    if path.exists():
+        try:
+            with sealed.opened(path, whole=True) as f:
+                note = sealed.note_of(f)
+                if not sealed.is_sealed(f):  # an earlier version's, which shows no damage
+                    return StyleStatistics(channels), set()
+                per_channel = f.read().slice(0, channels)
+                arrays = {n: per_channel[n].to_numpy().copy() for n in StyleStatistics.FIELDS}
+                if len(per_channel) != channels:
+                    raise ValueError(f"it has {len(per_channel)} channels instead of {channels}")
+                covered = set(map(str, note["shards"]))
+                return StyleStatistics.from_arrays(int(note["count"]), arrays), covered
+        except sealed.DamagedError as e:
+            tell(f"{path} is damaged ({e.reason}): the statistics are computed again")
+    return StyleStatistics(channels), set()
 
 
 def _save(path: Path, stats: StyleStatistics, names: list[str], layout: StyleLayout) -> None:
@@ -77,7 +86,6 @@ def _save(path: Path, stats: StyleStatistics, names: list[str], layout: StyleLay
         "std": np.concatenate([std, layer_std]),
     }
     columns |= {name: np.concatenate([a, blank]) for name, a in stats.to_arrays().items()}
-    table = pa.table(columns)
-    note = json.dumps({"count": stats.count, "shards": names})
+    note = {"count": stats.count, "shards": names}
     with replacing(path) as temporary:
-        pq.write_table(table.replace_schema_metadata({"ris": note}), temporary)
+        sealed.write_table(temporary, pa.table(columns), note)

@@ -2,18 +2,20 @@
 
 Layout of the folder (``.ris`` by default)::
 
-    manifest.json            settings, committed shards (file, rows, bytes, sha256)
-    faces/part-00000.parquet one row a face
+    manifest.json            settings, committed shards (file, rows, bytes, sha256), a checksum
+    faces/part-00000.parquet one row a face, and the settings (`data.shards`)
+    commit.json              while a commit is under way (`data.commit`)
     stats.parquet            statistics of sigma per layer and channel (`data.statistics`)
     failures.parquet         photos that gave no face (`data.failures`)
     metadata.parquet         the user's own columns, by face id (`data.metadata`)
     index/FEATURE/           indices (package `index`)
+    damaged/                 what `ris verify` took out because it was damaged
     lock                     held while anything is committed
 
-Commit order: 1 write the shard under a temporary name, 2 fsync, 3 rename it to a number that was
-never used before, 4 fsync the folder, 5 replace the manifest the same way, which is the commit
-point, 6 delete shards that the new manifest no longer lists. A process killed before 5 leaves
-an orphan that the next writer deletes; readers never see it. Shards are never changed in place.
+A commit is all or nothing, in the order that `data.commit` gives. A process killed before its
+commit point leaves an orphan that the next writer knows and deletes; readers never see it. Shards
+are never changed in place, and a number is never used twice. A store whose manifest is lost is
+rebuilt from its shards (`data.recovery`).
 """
 
 from __future__ import annotations
@@ -29,12 +31,13 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from filelock import FileLock, Timeout
 
-from data import shards
-from data.durable import disk_error, is_temporary, remove_stale, replacing
+from data import commit, shards
+from data.commit import rows_without
+from data.durable import disk_error, is_temporary, make_folder
 from data.known import KnownFaces
-from data.manifest import FILE, Manifest, Shard, StoreSettings
+from data.manifest import FILE, RECOVER, Manifest, Shard, StoreSettings, has_remains
+from data.sealed import DamagedError
 from data.shards import FaceRow
 from ris.errors import MismatchError, QueryError, StoreError
 
@@ -45,7 +48,6 @@ FULL_SHARD = 512
 """Rows that a compacted shard holds at most; smaller ones are merged."""
 MANY_SMALL = 32
 """So many small shards are merged in the middle of a run."""
-LOCK_TIMEOUT = 120.0  # seconds; a commit takes well under one
 
 
 class Store:
@@ -83,10 +85,11 @@ class Store:
 
     @staticmethod
     def nearest() -> Path | None:
-        """The nearest ``.ris`` that is a store, from the working directory upward."""
+        """The nearest ``.ris`` that is a store, or what is left of one, from the working
+        directory upward."""
         here = Path.cwd()
         candidates = (parent / FOLDER for parent in (here, *here.parents))
-        return next((c for c in candidates if (c / FILE).is_file()), None)
+        return next((c for c in candidates if (c / FILE).is_file() or has_remains(c)), None)
 
     @classmethod
     def create(cls, folder: str | Path, settings: StoreSettings) -> Store:
@@ -94,7 +97,8 @@ class Store:
 
         Raises:
             MismatchError: it exists with other settings.
-            StoreError: it cannot be created, or a folder with foreign content is in the way.
+            StoreError: it cannot be created, or a folder with foreign content is in the way, or
+                a store that has lost its manifest.
         """
         folder = Path(folder).absolute()
         try:
@@ -102,16 +106,18 @@ class Store:
                 names = [p.name for p in folder.iterdir()]
                 # a run that is just beginning, or was killed then, leaves a temporary file
                 strangers = [n for n in names if n not in _OWN and not is_temporary(n)]
-                if strangers:
+                if strangers and not has_remains(folder):
                     raise StoreError(
                         f"{folder} is not a ris store and is not empty (it holds "
                         f"{strangers[0]}): name another folder with --store"
                     )
-            (folder / "faces").mkdir(parents=True, exist_ok=True)
+            make_folder(folder / commit.FACES)
         except OSError as e:
             raise disk_error(e, folder) from e
-        with _locked(folder):
+        with commit.locked(folder):
             if not (folder / FILE).exists():
+                if has_remains(folder):
+                    raise StoreError(f"{folder} has faces and no {FILE}: {RECOVER}")
                 Manifest(settings).write(folder)
         store = cls(folder)
         store.settings.check(settings, folder)
@@ -169,10 +175,15 @@ class Store:
         """
         manifest = manifest or self.manifest()
         for shard in manifest.shards:
+            rows, path = 0, self.folder / commit.FACES / shard.file
             try:
-                yield from shards.read(self.folder / "faces" / shard.file, columns)
+                for batch in shards.read(path, columns):
+                    rows += len(batch)
+                    yield batch
+                if rows != shard.rows:
+                    raise DamagedError(path, f"it has {rows} rows instead of {shard.rows}")
             except StoreError as e:
-                if self.manifest().state == manifest.state:
+                if self.manifest().shards == manifest.shards:
                     raise
                 raise StoreError(
                     "the store changed while it was read: run the command again"
@@ -181,14 +192,15 @@ class Store:
     def consistently(self, read: Callable[[Manifest], T]) -> T:
         """What `read` makes of one committed state.
 
-        Another process may merge or replace shards meanwhile; then `read` starts again.
+        Another process may merge or replace shards meanwhile; then `read` starts again, whatever
+        error it ended in: each library reports a missing shard in its own way.
         """
         while True:
             manifest = self.manifest()
             try:
                 return read(manifest)
-            except StoreError:
-                if self.manifest().state == manifest.state:
+            except Exception:
+                if self.manifest().shards == manifest.shards:
                     raise
 
     def face(self, face: str) -> FaceRow:
@@ -205,7 +217,7 @@ class Store:
     def _face(self, face: str, manifest: Manifest) -> FaceRow:
         found: list[tuple[str, int, str]] = []
         for shard in manifest.shards:
-            ids = shards.read_light(self.folder / "faces" / shard.file, ["id"])["id"]
+            ids = shards.read_light(self.folder / commit.FACES / shard.file, ["id"])["id"]
             rows = pc.indices_nonzero(pc.starts_with(ids, face))
             found += [(shard.file, row, ids[row].as_py()) for row in rows.to_pylist()]
         exact = [entry for entry in found if entry[-1] == face]
@@ -222,7 +234,7 @@ class Store:
                 "lists the ids"
             )
         file, row, _ = (exact or found)[0]
-        return self._row(shards.read_row(self.folder / "faces" / file, row).to_batches()[0])
+        return self._row(shards.read_row(self.folder / commit.FACES / file, row).to_batches()[0])
 
     def inverters(self) -> dict[str, int]:
         """Faces by what gave their latents, the commonest first; without those whose latents
@@ -269,7 +281,7 @@ class Store:
             found: dict[str, tuple[str, np.ndarray | None]] = {}
             columns = ["id", "path", "aligned", "quad"]
             for shard in manifest.shards:
-                light = shards.read_light(self.folder / "faces" / shard.file, columns)
+                light = shards.read_light(self.folder / commit.FACES / shard.file, columns)
                 for r in light.filter(pc.is_in(light["id"], wanted)).to_pylist():
                     whole = r["aligned"] or r["quad"] is None
                     quad = None if whole else np.array(r["quad"], np.float32).reshape(4, 2)
@@ -302,7 +314,7 @@ class Store:
             current = {shard.file for shard in manifest.shards}
             self._known.forget(self._known.shards() - current)
             for file in current - self._known.shards():
-                path = self.folder / "faces" / file
+                path = self.folder / commit.FACES / file
                 self._known.add(file, list(shards.read(path, KnownFaces.COLUMNS)))
             return self._known
 
@@ -312,13 +324,16 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[Manifest]:
-        """Holds the store's lock; gives the manifest of that moment.
+        """Holds the store's lock, after what a dead run left is swept up; gives the manifest of
+        that moment.
 
         Raises:
             StoreError: another process held it for too long.
         """
-        with _locked(self.folder):
-            yield self.manifest()
+        with commit.locked(self.folder):
+            manifest = self.manifest()
+            commit.sweep(self.folder, manifest)
+            yield manifest
 
     def append(self, rows: Sequence[FaceRow]) -> int:
         """Commits rows in one step, photo by photo.
@@ -366,7 +381,7 @@ class Store:
         def read(manifest: Manifest) -> list[FaceRow]:
             found = []
             for file in self.known().shards_with_photo(photo):
-                for batch in shards.read(self.folder / "faces" / file):
+                for batch in shards.read(self.folder / commit.FACES / file):
                     near = batch.filter(pc.starts_with(batch.column("id"), photo))
                     found += [self._row(near.slice(i, 1)) for i in range(len(near))]
             return sorted((r for r in found if r.photo == photo), key=lambda r: r.face)
@@ -380,7 +395,7 @@ class Store:
             files = self.known().shards_with_path(path)
             found = []
             for file in files:
-                for batch in shards.read(self.folder / "faces" / file, ["id", "path"]):
+                for batch in shards.read(self.folder / commit.FACES / file, ["id", "path"]):
                     found += batch.filter(pc.equal(batch.column("path"), path))["id"].to_pylist()
             return found
 
@@ -392,27 +407,25 @@ class Store:
         with self.locked() as manifest:
             known = self.known()
             touched = {f for face in wanted for f in known.shards_with_id(face)}
-            before = manifest.rows
-            kept, old = _split(manifest, touched)
-            if old:
-                drop = {"id": wanted}
-                self._commit(manifest, kept, [self._without([s], drop) for s in old])
-            return before - self.manifest().rows
+            old = [shard for shard in manifest.shards if shard.file in touched]
+            if not old:
+                return 0
+            contents = [self._without(shard, {"id": wanted}) for shard in old]
+            return manifest.rows - commit.commit(self.folder, manifest, old, contents).rows
 
     def compact(self, *, least: int = 2) -> None:
         """Merges small shards, if there are at least `least`; the rows stay the same."""
         with self.locked() as manifest:
-            remove_stale(self.folder)
             small = [s for s in manifest.shards if s.rows < FULL_SHARD // 2]
             if len(small) < least or len(small) < 2:
                 return
-            kept = [s for s in manifest.shards if s not in small]
             groups: list[list[Shard]] = [[]]
             for shard in small:
                 if groups[-1] and sum(s.rows for s in groups[-1]) + shard.rows > FULL_SHARD:
                     groups.append([])
                 groups[-1].append(shard)
-            self._commit(manifest, kept, [self._without(g, {}) for g in groups])
+            merged = [rows_without(self.folder, [s.file for s in group], {}) for group in groups]
+            commit.commit(self.folder, manifest, small, merged)
 
     def _replace(
         self,
@@ -422,74 +435,22 @@ class Store:
         fresh: Sequence[FaceRow],
     ) -> None:
         """Commits the shards `touched` without some rows, and fresh rows in their own shard."""
-        kept, old = _split(manifest, touched)
+        old = [shard for shard in manifest.shards if shard.file in touched]
+        contents = [self._without(shard, drop) for shard in old]
         table = shards.to_table(fresh, self.settings)
-        self._commit(manifest, kept, [*(self._without([s], drop) for s in old), iter([table])])
+        commit.commit(self.folder, manifest, old, [*contents, iter([table])])
 
-    def _without(self, old: list[Shard], drop: Mapping[str, set[str]]) -> Iterator[pa.Table]:
-        """The rows of some shards, without those that have one of a column's values to drop."""
-        values = {column: pa.array(sorted(v), pa.string()) for column, v in drop.items()}
-        pending: list[pa.RecordBatch] = []
-        for shard in old:
-            for batch in shards.read(self.folder / "faces" / shard.file):
-                keep = batch
-                for column, dropped in values.items():
-                    keep = keep.filter(pc.invert(pc.is_in(keep.column(column), dropped)))
-                pending.append(keep)
-                if sum(len(b) for b in pending) >= shards.ROW_GROUP:
-                    yield pa.Table.from_batches(pending)
-                    pending = []
-        if any(len(b) for b in pending):
-            yield pa.Table.from_batches(pending)
-
-    def _commit(
-        self, manifest: Manifest, kept: list[Shard], contents: list[Iterator[pa.Table]]
-    ) -> None:
-        """Publishes `kept` plus one new shard per content; see the module's commit order."""
-        faces = self.folder / "faces"
-        listed = {s.file for s in manifest.shards}
-        for orphan in faces.iterdir():
-            if orphan.name not in listed:
-                orphan.unlink(missing_ok=True)
-        number = manifest.next_shard
-        fresh = []
-        for content in contents:
-            path = faces / f"part-{number:05d}.parquet"
-            with replacing(path) as temporary:
-                done = shards.write(temporary, content, self.settings)
-                size = temporary.stat().st_size
-            if done.rows:
-                fresh.append(Shard(path.name, done.rows, size, done.sha256, done.keys))
-            else:
-                path.unlink()
-            number += 1
-        dataclasses.replace(manifest, shards=(*kept, *fresh), next_shard=number).write(self.folder)
-        for shard in set(manifest.shards) - set(kept):
-            (faces / shard.file).unlink(missing_ok=True)
+    def _without(self, shard: Shard, drop: Mapping[str, set[str]]) -> Iterator[pa.Table]:
+        return rows_without(self.folder, [shard.file], drop)
 
 
-def _split(manifest: Manifest, touched: set[str]) -> tuple[list[Shard], list[Shard]]:
-    """The shards that stay and those whose file is in `touched`."""
-    kept = [s for s in manifest.shards if s.file not in touched]
-    return kept, [s for s in manifest.shards if s.file in touched]
-
-
-_OWN = {"faces", "index", "lock", "stats.parquet", "failures.parquet", "metadata.parquet"}
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / "lock", timeout=LOCK_TIMEOUT)
-    try:
-        lock.acquire()
-    except Timeout as e:
-        raise StoreError(
-            f"another process has been writing to {folder} for over {LOCK_TIMEOUT:.0f} s: "
-            "wait for it to end"
-        ) from e
-    except OSError as e:
-        raise disk_error(e, folder) from e
-    try:
-        yield
-    finally:
-        lock.release()
+_OWN = {
+    commit.FACES,
+    commit.FILE,
+    commit.LOCK,
+    "damaged",
+    "index",
+    "stats.parquet",
+    "failures.parquet",
+    "metadata.parquet",
+}

@@ -2,44 +2,91 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import duckdb
 import pyarrow as pa
 from pyarrow import dataset
 
-from data import shards
+from data import sealed, shards
 from data.blendshapes import BLENDSHAPES, DERIVED
+from data.commit import FACES
 from data.manifest import Manifest, StoreSettings
 from data.store import Store
 from ris.errors import QueryError, StoreError
 
 METADATA = "metadata.parquet"
+REMEDY = "`ris verify --drop-damaged` puts it aside, then give the table again with --metadata"
+_QUERY_ERRORS = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
+"""What no file has to do with."""
 
 
 def connect(store: Store, manifest: Manifest) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB with the view ``faces`` (one row a face, the user's metadata joined).
 
     No file can be read or written through the connection.
+
+    Raises:
+        StoreError: a shard or the metadata is missing or damaged.
     """
     connection = duckdb.connect(":memory:")
     schema = pa.schema([f for f in shards.schema(manifest.settings) if _is_plain(f)])
     columns = ", ".join(f"f.{name}" for name in columns_of(manifest.settings))
-    files = [str(store.folder / "faces" / s.file) for s in manifest.shards]
+    files = [store.folder / FACES / s.file for s in manifest.shards]
     metadata = store.folder / METADATA
+    for file in files:
+        sealed.check_footer(file)
     try:
-        rows = dataset.dataset(files, schema=schema) if files else schema.empty_table()
+        rows = _dataset(files, schema) if files else schema.empty_table()
         connection.register("raw", rows)
         connection.execute(f"CREATE VIEW stored AS {_spread(schema)}")
         select = f"SELECT {columns} FROM stored f"
         if metadata.exists():
-            connection.register("given", dataset.dataset(str(metadata)))
+            connection.register("given", _metadata(metadata))
             select = (
                 f"SELECT {columns}, m.* EXCLUDE (id) FROM stored f LEFT JOIN given m ON f.id = m.id"
             )
         connection.execute("SET enable_external_access = false")
         connection.execute(f"CREATE VIEW faces AS {select}")
     except (duckdb.Error, OSError, pa.ArrowException) as e:
+        connection.close()
         raise StoreError(f"{store.folder} cannot be read: {_line(e)}") from e
+    except StoreError:
+        connection.close()
+        raise
     return connection
+
+
+def _dataset(files: list[Path], schema: pa.Schema | None = None) -> dataset.Dataset:
+    """The rows of Parquet files, whose pages are checked as they are read."""
+    options = dataset.ParquetFragmentScanOptions(page_checksum_verification=True)
+    form = dataset.ParquetFileFormat(default_fragment_scan_options=options)
+    return dataset.dataset([str(file) for file in files], schema=schema, format=form)
+
+
+def _metadata(path: Path) -> dataset.Dataset:
+    try:
+        sealed.check_footer(path)
+    except sealed.DamagedError as e:
+        raise damaged_metadata(e) from e
+    return _dataset([path])
+
+
+def damaged_metadata(error: sealed.DamagedError) -> StoreError:
+    """The error for metadata that cannot be read."""
+    return StoreError(f"{error.path} is damaged ({error.reason}): {REMEDY}")
+
+
+def _check_files(store: Store, manifest: Manifest) -> None:
+    """Fails if the rows that a view shows cannot be read."""
+    columns = [f.name for f in shards.schema(manifest.settings) if _is_plain(f)]
+    for shard in manifest.shards:
+        shards.read_light(store.folder / FACES / shard.file, columns)
+    if (store.folder / METADATA).exists():
+        try:
+            sealed.check(store.folder / METADATA)
+        except sealed.DamagedError as e:
+            raise damaged_metadata(e) from e
 
 
 def columns_of(settings: StoreSettings) -> list[str]:
@@ -53,6 +100,9 @@ def columns_of(settings: StoreSettings) -> list[str]:
 
 
 _BOX = ("box_left", "box_top", "box_right", "box_bottom")
+_WHOLE = "face IS NOT NULL AND width IS NOT NULL"
+"""Holds for every row. So each statement reads two columns at least: the checksum of a page does
+not cover the page's head, and a page that is skipped for its head shows by lengths that differ."""
 _SPREAD = {"box": _BOX, "blendshapes": BLENDSHAPES}
 
 
@@ -65,7 +115,7 @@ def _spread(schema: pa.Schema) -> str:
     kept = [n for n in schema.names if n not in _SPREAD]
     kept += [f"{n}[{i}] AS {c}" for n, names in _SPREAD.items() for i, c in enumerate(names, 1)]
     derived = [f"({expression}) AS {name}" for name, expression in DERIVED.items()]
-    return f"SELECT *, {', '.join(derived)} FROM (SELECT {', '.join(kept)} FROM raw)"
+    return f"SELECT *, {', '.join(derived)} FROM (SELECT {', '.join(kept)} FROM raw WHERE {_WHOLE})"
 
 
 def run_sql(store: Store, statement: str) -> tuple[list[str], list[tuple[object, ...]]]:
@@ -73,6 +123,7 @@ def run_sql(store: Store, statement: str) -> tuple[list[str], list[tuple[object,
 
     Raises:
         QueryError: the statement is wrong; the message is DuckDB's own first line.
+        StoreError: a shard or the metadata is missing or damaged.
     """
 
     def read(manifest: Manifest) -> tuple[list[str], list[tuple[object, ...]]]:
@@ -83,9 +134,9 @@ def run_sql(store: Store, statement: str) -> tuple[list[str], list[tuple[object,
                     raise QueryError('give one SQL statement, as in "select id from faces"')
                 result = connection.execute(statement)
                 return [d[0] for d in result.description or ()], result.fetchall()
-            except duckdb.IOException as e:
-                raise StoreError(f"{store.folder} cannot be read: {_line(e)}") from e
             except duckdb.Error as e:
+                if not isinstance(e, _QUERY_ERRORS):
+                    _check_files(store, manifest)  # the statement is not to blame for those
                 named = [c for c in columns if c not in BLENDSHAPES]  # they would hide the others
                 raise QueryError(
                     f"{_line(e)} (columns: {', '.join(named[:70])}, and the blendshapes)"

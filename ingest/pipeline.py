@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.failures import Failure, read_failures, update_failures
+from data.failures import Failure, failures_if_readable, update_failures
 from data.known import ALL
 from data.latents import Latents
 from data.shards import FaceRow, photo_of
@@ -197,7 +197,7 @@ class _Run:
         """Id of the photo at each path whose file changed; "" if it shows no face."""
         self.moved: dict[str, list[FaceRow]] = {}
         """Rows of photos that are at another path now, by the photo's id."""
-        self.failed_before = {f.path for f in read_failures(store)}
+        self.failed_before = {f.path for f in failures_if_readable(store)}
         self._pool = pool
         self._queue: deque[_Entry] = deque()
         self._under_way: dict[str, _Entry] = {}

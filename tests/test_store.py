@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import multiprocessing
 import os
@@ -13,12 +14,13 @@ import pytest
 
 from data import shards
 from data.failures import Failure, read_failures, update_failures
-from data.inspect import export, summary, verify
-from data.manifest import StoreSettings
+from data.inspect import export, summary
+from data.manifest import Manifest, StoreSettings
 from data.shards import FaceRow, vectors
 from data.statistics import FILE as STATS
 from data.statistics import style_statistics
 from data.store import Store
+from data.verify import verify
 from data.views import run_sql, select_ids
 from ris.errors import InputError, MismatchError, QueryError, StoreError
 from ris.layout import StyleLayer
@@ -124,16 +126,57 @@ def test_compaction_keeps_the_rows_and_frees_the_files(store):
     assert len(list((store.folder / "faces").iterdir())) == 1
 
 
-def test_an_unfinished_shard_is_never_seen_and_is_cleaned_up(store):
+def test_an_unfinished_shard_is_never_seen_and_is_cleaned_up(store, monkeypatch):
     store.append([row(0)])
-    orphan = store.folder / "faces" / "part-00001.parquet"
-    orphan.write_bytes(b"half a shard")
+
+    def die(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:  # between the shards and the manifest
+        patch.setattr(Manifest, "write", die)
+        with pytest.raises(KeyboardInterrupt):
+            store.append([row(1)])
     (store.folder / "faces" / ".part-00001.parquet.tmp-1-aa").write_bytes(b"x")
+    assert (store.folder / "faces" / "part-00001.parquet").exists()
     assert list(content(store)) == ["face0000"]
     store.append([row(1)])
     listed = {s.file for s in store.manifest().shards}
     assert {p.name for p in (store.folder / "faces").iterdir()} == listed
     assert sorted(content(store)) == ["face0000", "face0001"]
+
+
+def test_a_file_that_the_store_does_not_know_stays(store):
+    """It may be a shard of a newer manifest that an older copy took the place of."""
+    store.append([row(0)])
+    names = ("part-00001.parquet", "part-00007.parquet", "notes.txt")
+    for name in names:
+        (store.folder / "faces" / name).write_text("mine")
+    store.append([row(1)])
+    store.append([row(2)])
+    store.remove(["face0001"])
+    store.compact()
+    assert all((store.folder / "faces" / name).read_text() == "mine" for name in names)
+    assert sorted(content(store)) == ["face0000", "face0002"]
+    assert verify(store).strangers == sorted(names)
+
+
+def test_what_cannot_be_cleaned_up_is_no_error_of_the_commit(store, monkeypatch, caplog):
+    store.append([row(0)])
+    store.append([row(1)])
+
+    def fail(*_args: object, **_named: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", fail)
+        store.compact()
+        assert store.remove(["face0000"]) == 1
+    assert "could not be deleted (Input/output error): nothing is lost" in caplog.text
+    assert list(content(store)) == ["face0001"]
+    assert len(list((store.folder / "faces").glob("part-*"))) == 4
+    store.compact()  # has nothing to merge, and cleans up
+    assert len(list((store.folder / "faces").iterdir())) == 1
+    assert verify(store).strangers == []
 
 
 def _append_many(folder: Path, start: int) -> None:
