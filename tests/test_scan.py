@@ -30,7 +30,7 @@ def ranked(scores, keep, allowed=None):
 @pytest.mark.parametrize("width", [1, 31, 128])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_code_ends(rows, width, threads, monkeypatch):
-    monkeypatch.setattr(scan, "_threads", lambda _: threads)
+    monkeypatch.setattr(scan, "threads_for", lambda _: threads)
     rng = np.random.default_rng(rows + width)
     codes = rng.integers(-127, 128, (rows, width)).astype(np.int8)
     codes[rows // 2 :] = codes[: rows - rows // 2]  # half of them are copies
@@ -56,7 +56,7 @@ def test_the_largest_products_do_not_overflow():
 @pytest.mark.usefixtures("either")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_score_ends(threads, monkeypatch):
-    monkeypatch.setattr(scan, "_threads", lambda _: threads)
+    monkeypatch.setattr(scan, "threads_for", lambda _: threads)
     rng = np.random.default_rng(0)
     for scores in (
         rng.standard_normal(2000).astype(np.float32),

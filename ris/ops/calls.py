@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -42,6 +43,37 @@ def kernels(impl: Impl, *tensors: torch.Tensor) -> ctypes.CDLL | None:
 def address(tensor: torch.Tensor) -> ctypes.c_void_p:
     """Where a tensor's numbers begin; the caller knows how they are laid out."""
     return ctypes.c_void_p(tensor.data_ptr())
+
+
+def run(kernel: Callable[..., int], *arguments: object) -> None:
+    """Calls a kernel.
+
+    Raises:
+        MemoryError: it found too little.
+    """
+    if kernel(*arguments):
+        raise MemoryError("no memory left for a compiled kernel")
+
+
+def check_shape(what: str, tensor: torch.Tensor, expected: tuple[int | None, ...]) -> None:
+    """Kernels see addresses, so what they are given is compared with what they will read.
+
+    Args:
+        what: the tensor's name for the message.
+        tensor: float32 on the processor.
+        expected: size of every dimension, None for any but 0.
+
+    Raises:
+        ValueError: another shape or type.
+    """
+    shape = tuple(tensor.shape)
+    fits = len(shape) == len(expected) and all(
+        size == wanted if wanted is not None else size > 0
+        for size, wanted in zip(shape, expected, strict=True)
+    )
+    if not fits or tensor.dtype != torch.float32:
+        wanted = ", ".join("any" if size is None else str(size) for size in expected)
+        raise ValueError(f"{what} is ({wanted}) float32, not {shape} {tensor.dtype}")
 
 
 def channels_last(x: torch.Tensor) -> bool:

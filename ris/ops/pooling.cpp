@@ -262,16 +262,17 @@ void pool_first(const Shape& s, const float* x, const float* masks, bool normali
 
 extern "C" {
 
-// One image: x (H, W, C) if channels_last, else (C, H, W); masks (K, h, w); scores (K, C).
-void ris_class_energy(const float* x, long channels_last, long height, long width,
-                      long channels, const float* masks, long classes, long mask_height,
-                      long mask_width, long normalise, float epsilon, float* scores,
-                      long threads) {
+// One image: x (H, W, C) if channels_last, else (C, H, W); masks (K, h, w); scores (K, C). None of
+// the sizes is 0. Returns 0, or 1 where memory ran out.
+int ris_class_energy(const float* x, long channels_last, long height, long width,
+                     long channels, const float* masks, long classes, long mask_height,
+                     long mask_width, long normalise, float epsilon, float* scores,
+                     long threads) {
     const Shape s{height, width, channels, classes, mask_height, mask_width};
-    if (channels_last)
-        pool_last(s, x, masks, normalise, epsilon, scores, threads);
-    else
-        pool_first(s, x, masks, normalise, epsilon, scores, threads);
+    return guarded([&] {
+        (channels_last ? pool_last : pool_first)(s, x, masks, normalise, epsilon, scores, threads);
+        return true;
+    });
 }
 
 }  // extern "C"

@@ -7,7 +7,7 @@ from ctypes import c_float, c_long
 
 import torch
 
-from ris.ops.calls import address, channels_last, threads
+from ris.ops.calls import address, channels_last, check_shape, run, threads
 
 
 def class_energy(
@@ -23,14 +23,20 @@ def class_energy(
     Instance norm, square, resizing of the masks and the sums are one pass over a channels-last
     activation, and two over one of the other order. Sums are of squares around a channel's mean
     over 64 pixels, in float32 over at most 512 pixels or a row and in float64 beyond.
+
+    Raises:
+        ValueError: other shapes, or one without pixels.
     """
+    check_shape("an activation", activation, (None, None, None, None))
     b, c, height, width = activation.shape
+    check_shape("a mask", masks, (b, None, None, None))
     last = channels_last(activation)
     activation = activation if last else activation.contiguous()
     masks = masks.contiguous()
     scores = activation.new_empty(b, masks.shape[1], c)
     for x, own, out in zip(activation, masks, scores, strict=True):
-        library.ris_class_energy(
+        run(
+            library.ris_class_energy,
             address(x),
             c_long(last),
             *map(c_long, (height, width, c)),

@@ -14,7 +14,7 @@ from functools import cache
 
 import torch
 
-from ris.ops.calls import address, as_channels_last
+from ris.ops.calls import address, as_channels_last, check_shape
 from ris.ops.native import BuildError, build, kernels_folder
 
 CHUNK = 512  # pixels that one thread sums in float32
@@ -58,7 +58,7 @@ def class_energy(
         None where the kernel cannot run: another type than float32, gradients, no nvcc.
 
     Raises:
-        ValueError: that is so, and the kernel is `needed`.
+        ValueError: that is so, and the kernel is `needed`; or other shapes.
         RuntimeError: the GPU refuses.
     """
     taken = (
@@ -73,7 +73,9 @@ def class_energy(
         return None
     activation = as_channels_last(activation)
     masks = masks.contiguous()
+    check_shape("an activation", activation, (None, None, None, None))
     b, c, height, width = activation.shape
+    check_shape("a mask", masks, (b, None, None, None))
     k, chunks = masks.shape[1], -(-height * width // CHUNK)
     sampled = torch.linspace(0, height * width - 1, min(SAMPLES, height * width)).long()
     shift = activation.permute(0, 2, 3, 1).reshape(b, -1, c)[:, sampled.to(activation.device)]

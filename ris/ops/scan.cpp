@@ -1,14 +1,19 @@
 // Scans of a collection: inner products of one query with rows, and the best rows of either end.
-// Each function has a numpy reference in scan.py, which also documents the arguments. All return
-// 0, or 1 where memory ran out.
+// Each function has a numpy reference in scan.py or sums.py, which also document the arguments. All
+// return 0, 1 where memory ran out, or 2 where a row is asked for that cannot be.
+//
+// Rows come from files, so nothing in them is believed: a row's number and where it ends are
+// compared with the sizes of the arrays, and queries of sparse rows have a place for every 16-bit
+// channel there is. Whatever the files hold, all reads are inside the arrays.
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <functional>
-#include <new>
-#include <thread>
 #include <vector>
+
+#include "parts.h"
 
 #if defined(__F16C__)
 #include <immintrin.h>
@@ -40,16 +45,6 @@ void widen_lanes(const std::uint16_t* half, float* out) {
 #else
   for (int j = 0; j < LANES; ++j) out[j] = widen(half[j]);
 #endif
-}
-
-// Runs work(begin, end, thread) on equal parts of [0, count), the last part on this thread.
-template <class Work>
-void divide(std::int64_t count, int threads, Work work) {
-  std::vector<std::thread> others;
-  const auto bound = [&](int t) { return count * t / threads; };
-  for (int t = 0; t + 1 < threads; ++t) others.emplace_back(work, bound(t), bound(t + 1), t);
-  work(bound(threads - 1), count, threads - 1);
-  for (auto& other : others) other.join();
 }
 
 // A number that orders rows: the higher the score, and among equals the lower the row, the higher.
@@ -106,7 +101,7 @@ template <class Score>
 void both_ends(std::int64_t rows, const std::uint8_t* allowed, std::int64_t keep, int threads,
                Score score, std::int64_t* near, std::int64_t* far, std::int64_t* found) {
   std::vector<Best> high(threads, Best(keep)), low(threads, Best(keep));
-  divide(rows, threads, [&](std::int64_t begin, std::int64_t end, int t) {
+  ris::divide_numbered(rows, threads, [&](std::int64_t begin, std::int64_t end, int t) {
     std::int64_t list[BLOCK];
     std::int32_t up[BLOCK], down[BLOCK];
     for (std::int64_t start = begin; start < end; start += BLOCK) {
@@ -172,14 +167,46 @@ double sparse_product(const std::uint16_t* channels, const std::uint16_t* values
 
 float cosine(double product) { return static_cast<float>(std::min(1.0, std::max(-1.0, product))); }
 
-template <class Work>
-int guarded(Work work) {
-  try {
-    work();
-  } catch (const std::bad_alloc&) {
-    return 1;
+// Numbers of rows, or all of them in order where `list` is null.
+struct Rows {
+  const std::int64_t* list;
+  std::int64_t rows;
+  bool get(std::int64_t i, std::int64_t& row) const {
+    row = list ? list[i] : i;
+    return row >= 0 && row < rows;
   }
-  return 0;
+};
+
+// The values of a sparse row: none has more than `most`, and none is empty.
+struct Stretch {
+  std::int64_t first, count;
+};
+
+bool stretch(const std::int64_t* ends, std::int64_t values, std::int64_t row, std::int64_t most,
+             Stretch& found) {
+  const std::int64_t first = row ? ends[row - 1] : 0, last = ends[row];
+  if (first < 0 || last <= first || last > values) return false;
+  found = {first, last - first};
+  return found.count <= most;
+}
+
+// The sum of `count` words times their keys.
+std::uint32_t keyed(const std::uint16_t* words, const std::uint32_t* keys, std::int64_t count) {
+  std::uint32_t sum = 0;
+  for (std::int64_t i = 0; i < count; ++i) sum += words[i] * keys[i];
+  return sum;
+}
+
+// Calls each(i, row) for the rows of a list on several threads; false if one cannot be.
+template <class Each>
+bool for_rows(const Rows& rows, std::int64_t count, int threads, Each each) {
+  std::atomic<bool> good{true};
+  ris::divide_numbered(count, threads, [&](std::int64_t begin, std::int64_t end, int) {
+    std::int64_t row;
+    for (std::int64_t i = begin; i < end; ++i)
+      if (!rows.get(i, row) || !each(i, row)) good = false;
+  });
+  return good;
 }
 
 }  // namespace
@@ -189,7 +216,7 @@ extern "C" {
 int ris_code_ends(const std::int8_t* codes, std::int64_t rows, std::int64_t width,
                   const std::int16_t* query, const std::uint8_t* allowed, std::int64_t keep,
                   int threads, std::int64_t* near, std::int64_t* far, std::int64_t* found) {
-  return guarded([&] {
+  return ris::guarded([&] {
     const auto score = [=](const std::int64_t* list, std::int64_t count, std::int32_t* up, std::int32_t* down) {
       for (std::int64_t i = 0; i < count; ++i) {
         up[i] = code_product(codes + list[i] * width, query, width);
@@ -197,13 +224,14 @@ int ris_code_ends(const std::int8_t* codes, std::int64_t rows, std::int64_t widt
       }
     };
     both_ends(rows, allowed, keep, threads, score, near, far, found);
+    return true;
   });
 }
 
 int ris_score_ends(const float* scores, std::int64_t rows, const std::uint8_t* allowed,
                    std::int64_t keep, int threads, std::int64_t* near, std::int64_t* far,
                    std::int64_t* found) {
-  return guarded([&] {
+  return ris::guarded([&] {
     const auto score = [=](const std::int64_t* list, std::int64_t count, std::int32_t* up, std::int32_t* down) {
       for (std::int64_t i = 0; i < count; ++i) {
         up[i] = ordered(scores[list[i]]);
@@ -211,29 +239,61 @@ int ris_score_ends(const float* scores, std::int64_t rows, const std::uint8_t* a
       }
     };
     both_ends(rows, allowed, keep, threads, score, near, far, found);
+    return true;
   });
 }
 
-int ris_half_products(const std::uint16_t* half, std::int64_t dims, const double* query,
-                      const std::int64_t* list, std::int64_t count, int threads, float* out) {
-  return guarded([&] {
-    divide(count, threads, [=](std::int64_t begin, std::int64_t end, int) {
-      for (std::int64_t i = begin; i < end; ++i)
-        out[i] = cosine(half_product(half + (list ? list[i] : i) * dims, query, dims));
+int ris_half_products(const std::uint16_t* half, std::int64_t rows, std::int64_t dims,
+                      const double* query, const std::int64_t* list, std::int64_t count,
+                      int threads, float* out) {
+  return ris::guarded([&] {
+    return for_rows({list, rows}, count, threads, [=](std::int64_t i, std::int64_t row) {
+      out[i] = cosine(half_product(half + row * dims, query, dims));
+      return true;
     });
   });
 }
 
-int ris_sparse_products(const std::int64_t* ends, const std::uint16_t* channels,
-                        const std::uint16_t* values, const double* query, const std::int64_t* list,
-                        std::int64_t count, int threads, float* out) {
-  return guarded([&] {
-    divide(count, threads, [=](std::int64_t begin, std::int64_t end, int) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        const std::int64_t row = list ? list[i] : i;
-        const std::int64_t first = row ? ends[row - 1] : 0;
-        out[i] = cosine(sparse_product(channels + first, values + first, ends[row] - first, query));
-      }
+// `query` has 65,536 places, whatever the number of dimensions.
+int ris_sparse_products(const std::int64_t* ends, std::int64_t rows, const std::uint16_t* channels,
+                        const std::uint16_t* values, std::int64_t stored, const double* query,
+                        const std::int64_t* list, std::int64_t count, int threads, float* out) {
+  return ris::guarded([&] {
+    return for_rows({list, rows}, count, threads, [=](std::int64_t i, std::int64_t row) {
+      Stretch own;
+      if (!stretch(ends, stored, row, stored, own)) return false;
+      out[i] = cosine(sparse_product(channels + own.first, values + own.first, own.count, query));
+      return true;
+    });
+  });
+}
+
+// Sums of rows of `width` words; `keys` has as many.
+int ris_row_sums(const std::uint16_t* words, std::int64_t rows, std::int64_t width,
+                 const std::uint32_t* keys, const std::int64_t* list, std::int64_t count,
+                 int threads, std::int64_t* out) {
+  return ris::guarded([&] {
+    return for_rows({list, rows}, count, threads, [=](std::int64_t i, std::int64_t row) {
+      out[i] = keyed(words + row * width, keys, width);
+      return true;
+    });
+  });
+}
+
+// Sums of sparse rows, -1 for one whose end cannot be; `keys` has `most` for values, then as many
+// for channels.
+int ris_sparse_sums(const std::int64_t* ends, std::int64_t rows, const std::uint16_t* channels,
+                    const std::uint16_t* values, std::int64_t stored, const std::uint32_t* keys,
+                    std::int64_t most, const std::int64_t* list, std::int64_t count, int threads,
+                    std::int64_t* out) {
+  return ris::guarded([&] {
+    return for_rows({list, rows}, count, threads, [=](std::int64_t i, std::int64_t row) {
+      Stretch own;
+      out[i] = -1;
+      if (stretch(ends, stored, row, most, own))
+        out[i] = keyed(values + own.first, keys, own.count) +
+                 keyed(channels + own.first, keys + most, own.count);
+      return true;
     });
   });
 }

@@ -24,7 +24,8 @@ SMALL = 2 << 20  # bytes of rows below which a second thread does not pay
 MOST_THREADS = 16  # a scan is limited by the memory, not by the cores
 QUERY_LEVELS = 32767
 CODE_LEVELS = 127
-MOST_WIDTH = 512  # 512 x 32,767 x 127 is just below 2^31
+MOST_WIDTH = 512  # 512 x 32,767 x 128 is just below 2^31
+MOST_ROWS = (1 << 32) - 1  # that an order of scores and rows in 64 bits can name
 _BLOCK = 4 << 20  # values that a reference converts at a time
 
 
@@ -49,7 +50,13 @@ def code_ends(
 
     Returns:
         two arrays of int64 row numbers, by descending and by ascending product.
+
+    Raises:
+        ValueError: the shapes do not fit each other, or P is too large.
     """
+    rows, width = codes.shape
+    _fits(query.shape == (width,) and width <= MOST_WIDTH and rows <= MOST_ROWS)
+    _fits(allowed is None or allowed.shape == (rows,))
     kernels = library()
     if kernels is None:
         products = np.concatenate(
@@ -60,10 +67,10 @@ def code_ends(
         )
         return _ends(products, keep, allowed)
     out = _Rows(keep, len(codes))
-    _run(
+    call(
         kernels.ris_code_ends,
-        *(_at(codes), _int(len(codes)), _int(codes.shape[1]), _at(query), _at(allowed)),
-        *(_int(out.keep), _threads(codes.nbytes), *out.places),
+        *(at(codes, np.int8), int64(rows), int64(width), at(query, np.int16), at(allowed, bool)),
+        *(int64(out.keep), threads_for(codes.nbytes), *out.places),
     )
     return out.found()
 
@@ -72,14 +79,16 @@ def score_ends(
     scores: np.ndarray, keep: int, allowed: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Likewise the rows of the highest and of the lowest of (N,) float32 scores."""
+    _fits(scores.ndim == 1 and len(scores) <= MOST_ROWS)
+    _fits(allowed is None or allowed.shape == scores.shape)
     kernels = library()
     if kernels is None:
         return _ends(scores, keep, allowed)
     out = _Rows(keep, len(scores))
-    _run(
+    call(
         kernels.ris_score_ends,
-        *(_at(scores), _int(len(scores)), _at(allowed)),
-        *(_int(out.keep), _threads(scores.nbytes), *out.places),
+        *(at(scores, np.float32), int64(len(scores)), at(allowed, bool)),
+        *(int64(out.keep), threads_for(scores.nbytes), *out.places),
     )
     return out.found()
 
@@ -94,23 +103,28 @@ def half_cosines(half: np.ndarray, query: np.ndarray, rows: np.ndarray | None = 
 
     Returns:
         (n,) float32.
+
+    Raises:
+        ValueError: the shapes do not fit each other, or there is no such row.
     """
+    _fits(query.shape == half.shape[1:])
     kernels = library()
     count = len(half) if rows is None else len(rows)
     out = np.empty(count, np.float32)
     wide = query.astype(np.float64)
     if kernels is None:
         used = np.flatnonzero(query)
-        for start, part in _numbered(count, max(1, half.shape[1])):
+        for start, part in numbered(count, max(1, half.shape[1])):
             block = half[part] if rows is None else half[rows[part]]
             if len(used) < half.shape[1]:
                 block = block[:, used]
             out[start : start + len(block)] = _clipped(block.astype(np.float64) @ wide[used])
         return out
-    _run(
+    call(
         kernels.ris_half_products,
-        *(_at(half), _int(half.shape[1]), _at(wide), _at(rows), _int(count)),
-        *(_threads(2 * count * half.shape[1]), _at(out)),
+        *(at(half, np.float16), int64(len(half)), int64(half.shape[1]), at(wide, np.float64)),
+        *(at(rows, np.int64), int64(count), threads_for(2 * count * half.shape[1])),
+        at(out, np.float32),
     )
     return out
 
@@ -130,22 +144,30 @@ def sparse_cosines(
         values: (V,) finite float16.
         query: (D,) float32.
         rows: (n,) int64 row numbers, None for all.
+
+    Raises:
+        ValueError: there is no such row, or it cannot end where it says.
     """
+    _fits(len(channels) == len(values) and len(query) <= MOST_DIMS)
     kernels = library()
     count = len(ends) if rows is None else len(rows)
     out = np.empty(count, np.float32)
     wide = query.astype(np.float64)
     if kernels is None:
         width = max(1, int(ends[-1]) // len(ends))
-        for start, part in _numbered(count, 4 * width):
-            at, firsts = row_slices(ends, np.arange(start, min(part.stop, count)), rows)
-            products = values[at].astype(np.float64) * wide[channels[at]]
+        for start, part in numbered(count, 4 * width):
+            where, firsts = row_slices(ends, np.arange(start, min(part.stop, count)), rows)
+            products = values[where].astype(np.float64) * wide[channels[where]]
             out[start : start + len(firsts)] = _clipped(np.add.reduceat(products, firsts))
         return out
-    _run(
+    # a place for every channel that a file can name: none is beyond it, whatever the file says
+    places = np.zeros(MOST_DIMS)
+    places[: len(wide)] = wide
+    call(
         kernels.ris_sparse_products,
-        *(_at(ends), _at(channels), _at(values), _at(wide), _at(rows), _int(count)),
-        *(_threads(4 * count * int(ends[-1]) // len(ends)), _at(out)),
+        *(at(ends, np.int64), int64(len(ends)), at(channels, np.uint16), at(values, np.float16)),
+        *(int64(len(values)), at(places, np.float64), at(rows, np.int64), int64(count)),
+        *(threads_for(4 * count * len(values) // len(ends)), at(out, np.float32)),
     )
     return out
 
@@ -181,7 +203,7 @@ class _Rows:
         self.keep = max(1, min(keep, rows))
         self._near, self._far = (np.empty(self.keep, np.int64) for _ in range(2))
         self._counts = np.zeros(2, np.int64)
-        self.places = (_at(self._near), _at(self._far), _at(self._counts))
+        self.places = tuple(at(room, np.int64) for room in (self._near, self._far, self._counts))
 
     def found(self) -> tuple[np.ndarray, np.ndarray]:
         return self._near[: self._counts[0]], self._far[: self._counts[1]]
@@ -204,10 +226,11 @@ def _ends(
 
 
 def _parts(matrix: np.ndarray) -> list[np.ndarray]:
-    return [matrix[part] for _, part in _numbered(len(matrix), matrix.shape[1])]
+    return [matrix[part] for _, part in numbered(len(matrix), matrix.shape[1])]
 
 
-def _numbered(count: int, width: int) -> list[tuple[int, slice]]:
+def numbered(count: int, width: int) -> list[tuple[int, slice]]:
+    """(start, slice) of the blocks in which a reference takes `count` rows of `width` values."""
     size = max(1, _BLOCK // width)
     return [(start, slice(start, start + size)) for start in range(0, count, size)]
 
@@ -218,17 +241,41 @@ def _clipped(products: np.ndarray) -> np.ndarray:
     return out
 
 
-def _run(kernel: Callable[..., int], *arguments: object) -> None:
-    if kernel(*arguments):
-        raise MemoryError
+def call(kernel: Callable[..., int], *arguments: object) -> None:
+    """Runs a kernel.
+
+    Raises:
+        MemoryError: it found too little.
+        ValueError: a row that it was asked for cannot be.
+    """
+    failed = kernel(*arguments)
+    if failed == 1:
+        raise MemoryError("no memory left for a compiled kernel")
+    if failed:
+        raise ValueError("there is no such row, or it cannot end where it says")
 
 
-def _threads(size: int) -> int:
+def threads_for(size: int) -> int:
+    """How many for rows of so many bytes."""
     return 1 if size < SMALL else cores()
 
 
-def _at(array: np.ndarray | None) -> ctypes.c_void_p | None:
-    return None if array is None else ctypes.c_void_p(array.ctypes.data)
+def at(array: np.ndarray | None, kind: type) -> ctypes.c_void_p | None:
+    """Where the numbers of an array begin, for a kernel that takes that kind; None for None.
+
+    Raises:
+        ValueError: they are of another kind or not next to each other.
+    """
+    if array is None:
+        return None
+    if array.dtype != kind or not array.flags.c_contiguous:
+        raise ValueError(f"a kernel takes contiguous {np.dtype(kind)}, not {array.dtype}")
+    return ctypes.c_void_p(array.ctypes.data)
 
 
-_int = ctypes.c_int64
+def _fits(whether: bool) -> None:
+    if not whether:
+        raise ValueError("the arrays of a scan do not fit each other")
+
+
+int64 = ctypes.c_int64

@@ -6,6 +6,7 @@
 #include <cfloat>
 #include <cmath>
 #include <cstdint>
+#include <memory>
 
 #include "vectors.h"
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
@@ -306,14 +307,9 @@ void label(const Task& task, long first, long last) {
     if (!waiting.empty()) settle();
 }
 
-}  // namespace
-
-extern "C" {
-
-// Centres (clusters, sum of channels) and their classes, ready for `ris_labels`.
-void* ris_segmenter(long layers, const long* channels, const float* weights, long clusters,
-                    const float* centres, const int64_t* classes) {
-    auto* made = new Segmenter;
+std::unique_ptr<Segmenter> prepare(long layers, const long* channels, const float* weights,
+                                   long clusters, const float* centres, const int64_t* classes) {
+    auto made = std::make_unique<Segmenter>();
     made->clusters = (clusters + COLUMNS - 1) / COLUMNS * COLUMNS;
     for (long n = 0; n < made->clusters; n++) {
         made->classes.push_back(static_cast<float>(n < clusters ? classes[n] : -1));
@@ -334,19 +330,39 @@ void* ris_segmenter(long layers, const long* channels, const float* weights, lon
     return made;
 }
 
+}  // namespace
+
+extern "C" {
+
+// Centres (clusters, sum of channels), which are finite, and their classes, ready for `ris_labels`;
+// null where memory ran out.
+void* ris_segmenter(long layers, const long* channels, const float* weights, long clusters,
+                    const float* centres, const int64_t* classes) {
+    std::unique_ptr<Segmenter> made;
+    const int failed = guarded([&] {
+        made = prepare(layers, channels, weights, clusters, centres, classes);
+        return true;
+    });
+    return failed ? nullptr : made.release();
+}
+
 void ris_segmenter_free(void* segmenter) { delete static_cast<Segmenter*>(segmenter); }
 
-// Classes (pixels) of one image by the activations (pixels, channels) of the layers.
-void ris_labels(const void* segmenter, const float* const* x, long pixels, int64_t* labels,
-                long threads) {
-    const Segmenter& by = *static_cast<const Segmenter*>(segmenter);
-    Task task{by, {}, labels};
-    for (size_t i = 0; i < by.parts.size(); i++) {
-        task.layers.push_back({by.parts[i], x[i], {}, {}});
-        normalise(task.layers.back(), pixels, threads);
-    }
-    divide((pixels + TILE - 1) / TILE, threads, [&](long from, long to) {
-        label(task, from * TILE, std::min(pixels, to * TILE));
+// Classes (pixels) of one image by the activations (pixels, channels) of the layers. Returns 0, or
+// 1 where memory ran out.
+int ris_labels(const void* segmenter, const float* const* x, long pixels, int64_t* labels,
+               long threads) {
+    return guarded([&] {
+        const Segmenter& by = *static_cast<const Segmenter*>(segmenter);
+        Task task{by, {}, labels};
+        for (size_t i = 0; i < by.parts.size(); i++) {
+            task.layers.push_back({by.parts[i], x[i], {}, {}});
+            normalise(task.layers.back(), pixels, threads);
+        }
+        divide((pixels + TILE - 1) / TILE, threads, [&](long from, long to) {
+            label(task, from * TILE, std::min(pixels, to * TILE));
+        });
+        return true;
     });
 }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ris.ops.calls import address, as_channels_last, threads
+from ris.ops.calls import address, as_channels_last, check_shape, run, threads
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,20 @@ def pack(
     bias: torch.Tensor,
 ) -> Packed | None:
     """Weights (C, 1, 3, 3) or None, (C_out, C, k, k), (1, 1, H, W), (C_out,), the middle one 1x1
-    after a depthwise one, else 3x3; None for widths that the kernels do not take."""
+    after a depthwise one, else 3x3; None for widths that the kernels do not take.
+
+    Raises:
+        ValueError: other shapes.
+    """
     outputs, inputs = weight.shape[:2]
     step = library.ris_separable_step()
     if inputs > library.ris_separable_depth() or inputs % step or outputs % step:
         return None
+    side = 1 if depthwise is not None else 3
+    check_shape("a weight", weight, (outputs, inputs, side, side))
+    check_shape("a bias", bias, (outputs,))
+    if depthwise is not None:
+        check_shape("a depthwise weight", depthwise, (inputs, 1, 3, 3))
     matrices = weight.detach().permute(2, 3, 0, 1).reshape(-1, outputs, inputs).contiguous()
     packed = torch.empty_like(matrices)
     for matrix, own in zip(matrices, packed, strict=True):
@@ -66,13 +75,20 @@ def convolution(
 
     Returns:
         (B, C_out, H, W) channels-last.
+
+    Raises:
+        ValueError: the shapes do not fit each other.
     """
+    check_shape("an activation", x, (None, layer.inputs, None, None))
     x, style = as_channels_last(x), style.contiguous()
     b, _, height, width = x.shape
+    check_shape("a style", style, (b, layer.inputs))
+    check_shape("the noise", layer.noise.reshape(layer.noise.shape[-2:]), (height, width))
     made = _empty(b, layer.outputs, height, width)
-    run = library.ris_dense if layer.taps is None else library.ris_separable
+    kernel = library.ris_dense if layer.taps is None else library.ris_separable
     for i in range(b):
         run(
+            kernel,
             address(x[i]),
             *map(c_long, (height, width, layer.inputs, layer.outputs)),
             *(() if layer.taps is None else (address(layer.taps),)),
@@ -89,11 +105,16 @@ def convolution(
 
 def haar_up(library: ctypes.CDLL, x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
     """(B, 4c, H, W), (B, 4c) style -> (B, c, 2H, 2W): inverse Haar transform of their product."""
+    check_shape("an activation", x, (None, None, None, None))
     x, style = as_channels_last(x), style.contiguous()
     b, channels, height, width = x.shape
+    check_shape("a style", style, (b, channels))
+    if channels % 4:
+        raise ValueError(f"a Haar transform takes four bands, not {channels} channels")
     made = _empty(b, channels // 4, 2 * height, 2 * width)
     for i in range(b):
-        library.ris_haar_up(
+        run(
+            library.ris_haar_up,
             address(x[i]),
             *map(c_long, (height, width, channels)),
             address(style[i]),

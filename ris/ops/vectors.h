@@ -3,8 +3,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <thread>
 #include <vector>
+
+#include "parts.h"
 
 namespace ris {
 
@@ -71,17 +72,6 @@ inline void pack(const float* matrix, long stride, long inputs, long outputs, fl
         for (long k = 0; k < inputs; k++)
             for (long n = first; n < first + COLUMNS; n++)
                 *packed++ = n < outputs ? matrix[n * stride + k] : 0.0f;
-}
-
-// Calls work(first, last) on parts of 0..count, each on a thread of its own.
-template <typename Work>
-void divide(long count, long threads, const Work& work) {
-    threads = std::max(1L, std::min(threads, count));
-    std::vector<std::thread> others;
-    for (long t = 1; t < threads; t++)
-        others.emplace_back([&, t] { work(count * t / threads, count * (t + 1) / threads); });
-    work(0, count / threads);
-    for (auto& other : others) other.join();
 }
 
 }  // namespace ris
