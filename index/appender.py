@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,14 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from data.durable import sync_file, sync_folder
+from data.durable import sync_folder
 from index.approximate import ApproximateIndex
 from index.directory import open_index
+from index.files import (
+    ATTACHED,
+    CODES,
+    FAISS,
+    IDS,
+    PROJECTION,
+    CheckedFile,
+    write_array,
+    write_arrays,
+)
 from index.locked import FolderChange, LockedFolder
-from index.meta import ATTACHED, CODES, FAISS, GROWING, IDS, PROJECTION, FileRecord, file_name
 from index.protocol import unit_rows
 from index.sketch import SketchIndex
-from index.storage import VectorFiles, save_arrays
+from index.storage import VectorFiles
 
 
 class IndexAppender(FolderChange):
@@ -41,6 +48,7 @@ class IndexAppender(FolderChange):
         super().__init__(folder)
         self._lock = LockedFolder(self.folder)
         self._files: VectorFiles | None = None
+        self._codes: CheckedFile | None = None
         try:
             self._opened = open_index(self.folder)
             if self._opened.ids is None:
@@ -89,7 +97,7 @@ class IndexAppender(FolderChange):
         if not len(unit):
             return
         if self._files is None:
-            self._files = VectorFiles(self._build, self.meta.dims, self.meta.rows)
+            self._files = VectorFiles(self._build, self.meta.dims, self.meta.rows, self.meta.files)
         self._files.append(unit)
         self._new_ids += [name.encode() for name in ids]
         self._extend(unit.astype(np.float16).astype(np.float32))
@@ -105,45 +113,45 @@ class IndexAppender(FolderChange):
 
         Returns:
             What was written to meta.json; see `index.meta.IndexMeta`.
+
+        Raises:
+            OSError: something could not be written; nothing is published then.
         """
+        files = dict(self.meta.files)
         if self._files is not None:
-            self._files.close()
+            files |= self._files.close()
+        if self._codes is not None:
+            files[CODES] = self._codes.close()
         revision = self.meta.revision + 1
-        written = [IDS, ATTACHED]
         names = np.array(self._new_ids) if self._new_ids else np.empty(0, "S1")
-        np.save(self._path(IDS, revision), np.concatenate((self.ids, names)), allow_pickle=False)
-        save_arrays(self._path(ATTACHED, revision), attached)
+        ids = np.concatenate((self.ids, names))
+        files[IDS] = write_array(self._build / IDS, ids, revision)
+        files[ATTACHED] = write_arrays(self._build / ATTACHED, attached, revision)
         index = self._opened.index
         if isinstance(index, ApproximateIndex) and self._new_ids:
-            index.save(self._path(FAISS, revision), self._path(PROJECTION, revision))
-            written += [FAISS, PROJECTION]
-        files = dict(self.meta.files)
-        for name in dict.fromkeys((*files, *written)):
-            if name in written or name in GROWING:
-                number = revision if name in written else 0
-                sync_file(self._path(name, number))
-                files[name] = FileRecord.of(self._build, name, number)
+            saved = index.save(self._build / FAISS, self._build / PROJECTION, revision)
+            files.update(zip((FAISS, PROJECTION), saved, strict=True))
         sync_folder(self._build)
-        report = asdict(
-            replace(
-                self.meta,
-                rows=self.rows,
-                files=files,
-                bytes=sum(record.bytes for record in files.values()),
-                gone=self.gone,
-                extra=dict(extra),
-            )
+        result = replace(
+            self.meta,
+            rows=self.rows,
+            files=files,
+            bytes=sum(record.bytes for record in files.values()),
+            gone=self.gone,
+            extra=dict(extra),
         )
-        self._lock.publish(json.dumps(report, indent=1))
+        self._lock.publish(result.to_json())
         self._lock.clean()
-        return report
+        return asdict(result)
 
     def abort(self) -> None:
         """Lets go of the index; what was not published is cut off by the next run."""
         if self._open:
             self._open = False
             if self._files is not None:
-                self._files.close()
+                self._files.abandon()
+            if self._codes is not None:
+                self._codes.abandon()
             self._lock.release()
 
     def _extend(self, rows: np.ndarray) -> None:
@@ -151,12 +159,7 @@ class IndexAppender(FolderChange):
         if isinstance(index, ApproximateIndex):
             index.extend(rows)
         if isinstance(index, SketchIndex):
-            path = self._path(CODES, 0)
-            # Cuts off what a dead run may have left.
-            os.truncate(path, (self.rows - len(rows)) * index.coder.projection.width)
-            with path.open("ab") as file:
-                for part in index.coder.codes([(0, rows)]):
-                    part.tofile(file)
-
-    def _path(self, name: str, revision: int) -> Path:
-        return self._build / file_name(name, revision)
+            if self._codes is None:
+                self._codes = CheckedFile(self._build / CODES, self.meta.files[CODES])
+            for part in index.coder.codes([(0, rows)]):
+                self._codes.write(part)

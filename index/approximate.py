@@ -20,11 +20,13 @@ import numpy as np
 from index import kinds
 from index.efforts import Effort, Efforts
 from index.exact import SLACK, TIE, ExactIndex, all_scores, empty_ends, settle
+from index.files import CheckedFile, FileRecord, write_file
 from index.projection import Projection
 from index.protocol import Ends, Hits, check_filter, check_k, unit_rows
 from index.storage import AnyVectors
 from ris.errors import RisError
 
+WRITTEN = 1 << 20  # bytes of an index that are handed over at a time
 BUILD_WIDTH = 80  # efConstruction
 PQ_MINIMUM = 256  # training vectors that 8-bit codes insist on
 
@@ -155,7 +157,8 @@ class ApproximateIndex:
         efforts: Efforts,
         alive: np.ndarray | None = None,
     ) -> ApproximateIndex:
-        """Reads what `save` wrote.
+        """Reads what `save` wrote. FAISS believes what it reads, so a caller makes sure first
+        that the file is what was written.
 
         Raises:
             ValueError: the files do not fit the vectors.
@@ -174,10 +177,34 @@ class ApproximateIndex:
         """Adds (n, D) float32 unit rows to the FAISS index, not to the vectors."""
         self._index.add(_as_entries(self.kind, self.projection(rows)))
 
-    def save(self, index: Path, projection: Path) -> None:
-        """Writes the FAISS index and the projection to the two files."""
-        load_faiss().write_index(self._index, str(index))
-        self.projection.save(projection)
+    def save(
+        self, index: Path, projection: Path, revision: int = 0
+    ) -> tuple[FileRecord, FileRecord]:
+        """Writes the FAISS index and the projection to the two files.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        return write_file(index, self._write, revision), self.projection.save(projection, revision)
+
+    def _write(self, file: CheckedFile) -> None:
+        """FAISS writes through our file, whose errors its own messages would hide."""
+        failed: list[Exception] = []
+
+        def write(part: bytes) -> None:
+            try:
+                file.write(part)
+            except OSError as error:
+                failed.append(error)
+                raise
+
+        faiss = load_faiss()
+        try:
+            faiss.write_index(self._index, faiss.PyCallbackIOWriter(write, WRITTEN))
+        except Exception as error:
+            raise (failed or [OSError(f"FAISS: {error}")])[0] from None
+        if failed:
+            raise failed[0]
 
     def search(self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None) -> Ends:
         """The k nearest and furthest rows; see the protocol.

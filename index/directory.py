@@ -6,6 +6,7 @@
         meta.json            the current state: kind, size, parameters, recall, files
         build-3f9c0a1b/      its files
             vectors.f16      float16, little-endian, row-major (N, D), unit rows
+            sums.u32         (N,) uint32, a sum over every row's bytes (`ris.ops.sums`)
             ids.npy          (N,) bytes, the face id of every row, where ids were given; empty
                              for a row that was deleted
             attached.npz     what the caller keeps with the index, where there is something
@@ -26,9 +27,15 @@ their committed size, after what a dead run left there is cut off, 2 the other f
 are written under the next revision (``ids.1.npy``), 3 all are synced, 4 ``meta.json`` is replaced,
 the commit point, 5 former revisions are deleted.
 
+Nothing is believed that was not compared with a checksum. ``meta.json`` has one of its own and
+one of every file (`index.files`). Opening compares all sizes and reads the small files in full,
+and FAISS's, which FAISS would believe; the codes are read in full before the first search and the
+vectors row by row when they are first used, so that opening takes milliseconds whatever the size.
+`index.verify` reads everything.
+
 A run that dies before the commit point leaves the former index as it was (or none where there was
 none), one that dies later leaves the new one; there is no moment with neither. What a dead run
-left is deleted by the next one.
+left is deleted by the next one, as far as its names are those that are given here.
 
 One run writes an index at a time: it holds a lock beside the folder, which the system releases
 when the run dies. Reading needs no lock: committed bytes never change, an index that is open
@@ -38,6 +45,7 @@ replaced under its hands.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,24 +53,18 @@ from pathlib import Path
 import numpy as np
 
 from index.approximate import ApproximateIndex, FlatIndex
+from index.damage import damaged, reason
 from index.efforts import Efforts
 from index.exact import ExactIndex
-from index.meta import (
-    ATTACHED,
-    CODER,
-    CODES,
-    FAISS,
-    IDS,
-    PROJECTION,
-    FileRecord,
-    IndexMeta,
-    damaged,
-    read_meta,
-    reason,
-)
+from index.files import ATTACHED, CODER, CODES, DENSE, FAISS, IDS, PROJECTION, SPARSE, SUMS, problem
+from index.meta import IndexMeta, read_meta
 from index.protocol import VectorIndex
 from index.sketch import Coder, SketchIndex, open_codes
 from index.storage import AnyVectors, open_vectors
+from ris.errors import RisError
+
+LARGE = (*DENSE, *SPARSE, SUMS, CODES)
+"""Files that are compared with their checksums when they are used."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,7 @@ class OpenIndex:
 def open_index(folder: Path) -> OpenIndex:
     """Opens the index in a folder.
 
-    Size and edges of every file are compared with meta.json, which takes milliseconds whatever
-    the size.
+    Milliseconds whatever the size, but for what FAISS loads; see the module.
 
     Raises:
         IndexMissingError: there is none.
@@ -111,12 +112,10 @@ def open_index(folder: Path) -> OpenIndex:
 
 def _open(folder: Path, meta: IndexMeta) -> OpenIndex:
     build = folder / meta.build
-    for name, expected in meta.files.items():
-        found = FileRecord.of(build, name, expected.revision, expected.bytes)
-        if found.bytes != expected.bytes:
-            raise damaged(folder, f"{name} has {found.bytes} bytes, expected {expected.bytes}")
-        if found.edges != expected.edges:
-            raise damaged(folder, f"{name} is not the file that was written")
+    for name, record in meta.files.items():
+        content = name not in LARGE
+        if wrong := problem(meta.path(folder, name), record, content=content):
+            raise damaged(folder, f"{name} {wrong}")
     try:
         ids = alive = None
         if IDS in meta.files:
@@ -133,7 +132,9 @@ def _open(folder: Path, meta: IndexMeta) -> OpenIndex:
                 attached = dict(arrays)
         vectors = open_vectors(build, meta.rows, meta.dims)
         return OpenIndex(_load(folder, meta, vectors, alive), vectors, meta, ids, attached)
-    except (ValueError, KeyError, TypeError) as error:
+    except (RisError, OSError, MemoryError):
+        raise
+    except Exception as error:  # readers of archives and arrays raise what they like
         raise damaged(folder, reason(error)) from error
 
 
@@ -148,6 +149,11 @@ def _load(
     if meta.kind == "sketch":
         coder = Coder.load(meta.path(folder, CODER), meta.dims)
         codes = open_codes(meta.path(folder, CODES), vectors, coder)
-        return SketchIndex(vectors, coder, codes, efforts, alive)
+
+        def check() -> None:
+            if zlib.crc32(codes.reshape(-1).data) != meta.files[CODES].crc32:
+                raise damaged(folder, f"{CODES} is not the file that was written")
+
+        return SketchIndex(vectors, coder, codes, efforts, alive, check)
     faiss, projection = meta.path(folder, FAISS), meta.path(folder, PROJECTION)
     return ApproximateIndex.load(meta.kind, vectors, faiss, projection, efforts, alive)

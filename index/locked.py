@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
+import re
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
@@ -10,11 +11,14 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
-from data.durable import disk_error, replacing
-from index.meta import BUILD, META, IndexMeta, file_name, read_meta
+from data.durable import disk_error, replacing, sync_folder
+from index.files import file_name, is_ours
+from index.meta import BUILD, META, IndexMeta, read_meta
 from ris.errors import IndexMissingError, StoreError
 
 TEMPORARY = ".tmp-"
+_FOLDER = re.compile(f"({re.escape(TEMPORARY)}|{BUILD})[0-9a-f]{{8}}")
+_DRAFT = re.compile(rf"\.{re.escape(META)}\.tmp-\d+-[0-9a-f]{{8}}")
 Change = TypeVar("Change", bound="FolderChange")
 
 
@@ -60,7 +64,7 @@ class LockedFolder:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self._make()
             self._lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
             self._lock.acquire(blocking=False)
         except Timeout as error:
@@ -70,7 +74,7 @@ class LockedFolder:
         except OSError as error:
             raise disk_error(error, self.path) from error
         try:
-            self.path.mkdir(exist_ok=True)  # a writer that gave up may have removed it
+            self._make()  # a writer that gave up may have removed it
             self.clean()
         except BaseException:
             self._lock.release()
@@ -82,41 +86,50 @@ class LockedFolder:
             draft.write_text(text, encoding="utf-8")
 
     def clean(self) -> None:
-        """Deletes what the committed state does not name; the lock keeps live runs out."""
+        """Deletes what dead runs left: folders and files whose names only this program gives, and
+        which the committed state does not name. The lock keeps live runs out. What cannot be
+        deleted is left to the next run, since the index is whole with it as without."""
+        meta: IndexMeta | None = None
+        readable = True
         try:
             meta = read_meta(self.path)
         except IndexMissingError:
-            self._remove(BUILD)
+            pass
         except StoreError:
-            pass  # of another version, perhaps: it stays until there is a new index
-        else:
-            self._remove(BUILD, keep=meta.build)
-            self._remove_revisions(meta)
-        self._remove(TEMPORARY)
-        self._remove(f".{META}{TEMPORARY}")
+            readable = False  # of another version, perhaps: builds stay until there is a new index
+        with contextlib.suppress(OSError):
+            for path in list(self.path.iterdir()):
+                if _DRAFT.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
+                elif _FOLDER.fullmatch(path.name) and (readable or path.name[0] == "."):
+                    _empty(path, meta if meta is not None and path.name == meta.build else None)
 
     def release(self) -> None:
         """Deletes what is not committed, the folder too if nothing is, and lets go of it."""
         try:
             self.clean()
-            if not any(self.path.iterdir()):
-                self.path.rmdir()
+            with contextlib.suppress(OSError):
+                self.path.rmdir()  # only if it is empty
         finally:
             self._lock.release()
 
-    def _remove_revisions(self, meta: IndexMeta) -> None:
-        build = self.path / meta.build
-        named = {file_name(name, record.revision) for name, record in meta.files.items()}
-        for path in build.iterdir() if build.is_dir() else ():
-            if path.name not in named:
-                path.unlink(missing_ok=True)
+    def _make(self) -> None:
+        missing = [path for path in (self.path, *self.path.parents) if not path.exists()]
+        self.path.mkdir(parents=True, exist_ok=True)
+        for path in missing:
+            sync_folder(path.parent)
 
-    def _remove(self, prefix: str, keep: str | None = None) -> None:
-        for path in self.path.glob(prefix + "*"):
-            if path.name == keep:
-                continue
-            if path.is_dir() and not path.is_symlink():
-                # A system that cannot delete open files leaves them to the next run.
-                shutil.rmtree(path, ignore_errors=True)
-            else:
+
+def _empty(folder: Path, meta: IndexMeta | None) -> None:
+    """Deletes an index's files in a folder but those that `meta` names, and the folder if it is
+    empty then."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    files = {} if meta is None else meta.files
+    named = {file_name(name, record.revision) for name, record in files.items()}
+    for path in list(folder.iterdir()):
+        if is_ours(path.name) and path.name not in named:
+            with contextlib.suppress(OSError):  # open files stay where a system cannot delete them
                 path.unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()

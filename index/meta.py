@@ -2,65 +2,40 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import dataclass, field
+import math
+import re
+import zlib
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from index import kinds
+from index.damage import damaged, reason
+from index.efforts import Efforts
+from index.files import (
+    ATTACHED,
+    CODER,
+    CODES,
+    DENSE,
+    FAISS,
+    IDS,
+    PROJECTION,
+    SPARSE,
+    SUMS,
+    FileRecord,
+    file_name,
+    is_growing,
+)
 from index.recall import Recall
-from index.storage import DENSE, SPARSE
 from ris.errors import IndexMissingError, StoreError
 
-VERSION = 2
+VERSION = 3
 META = "meta.json"
-IDS = "ids.npy"
-ATTACHED = "attached.npz"
-CODES = "codes.i8"
-CODER = "coder.npz"
-FAISS = "faiss.index"
-PROJECTION = "projection.npz"
-GROWING = (*DENSE, *SPARSE, CODES)
-"""Files that are appended to; the others are written anew under another revision."""
-EDGE = 64 << 10  # bytes at either end of a file that its fingerprint covers
+SEAL = "crc32"
+"""Key of meta.json's own checksum, that of the other values as JSON with sorted keys."""
 BUILD = "build-"  # prefix of the folders with the files
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """A file of a build.
-
-    Attributes:
-        bytes: committed size; what follows in the file, if anything, is not part of it.
-        edges: SHA-256 of its first and last `EDGE` committed bytes.
-        revision: which writing of it, 0 for the first; part of the file's name.
-    """
-
-    bytes: int
-    edges: str
-    revision: int = 0
-
-    @classmethod
-    def of(cls, build: Path, name: str, revision: int = 0, size: int | None = None) -> FileRecord:
-        """The record of a file, or of its first `size` bytes if it has so many; reads at most
-        128 KiB, so that opening stays instant."""
-        path = build / file_name(name, revision)
-        found = path.stat().st_size
-        size = found if size is None else min(size, found)
-        with path.open("rb") as file:
-            digest = hashlib.sha256(file.read(min(EDGE, size)))
-            if size > EDGE:
-                start = max(EDGE, size - EDGE)
-                file.seek(start)
-                digest.update(file.read(size - start))
-        return cls(size, digest.hexdigest(), revision)
-
-
-def file_name(name: str, revision: int) -> str:
-    """``ids.npy`` of revision 3 is the file ``ids.3.npy``."""
-    stem, _, suffix = name.partition(".")
-    return f"{stem}.{revision}.{suffix}" if revision else name
+_BUILD = re.compile(BUILD + "[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -104,38 +79,73 @@ class IndexMeta:
         """Where one of its files lies; KeyError if it has none of that name."""
         return folder / self.build / file_name(name, self.files[name].revision)
 
+    def to_json(self) -> str:
+        """Text of meta.json."""
+        value = asdict(self)
+        return json.dumps(value | {SEAL: seal(value)}, indent=1)
+
     @classmethod
     def from_json(cls, text: str) -> IndexMeta:
-        """Reads meta.json's text; ValueError, TypeError or KeyError if it is no such thing."""
+        """Reads meta.json's text.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is no such thing.
+        """
         value = json.loads(text)
+        if value.pop(SEAL) != seal(value):
+            raise ValueError("is not the file that was written")
         value["files"] = {name: FileRecord(**record) for name, record in value["files"].items()}
         value["recall"] = Recall(**value["recall"])
         meta = cls(**value)
-        kinds.check_kind(meta.kind)
-        sizes = (meta.rows >= meta.built_rows >= 1, meta.dims >= 1, 0 <= meta.gone <= meta.rows)
-        if not all(sizes) or not meta.build.startswith(BUILD):
-            raise ValueError("has a size or a build that cannot be")
-        names = set(meta.files) - {IDS, ATTACHED}
-        if names not in _names(meta.kind) or Path(meta.build).name != meta.build:
-            raise ValueError("names other files than its kind has")
-        if any(name in GROWING and record.revision for name, record in meta.files.items()):
-            raise ValueError("names other files than its kind has")
-        _check_sizes(meta)
+        _check_values(meta)
+        _check_files(meta)
         return meta
 
 
-def _names(kind: str) -> list[set[str]]:
+def seal(value: dict[str, Any]) -> int:
+    """Checksum of what meta.json says."""
+    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
+
+
+def _check_values(meta: IndexMeta) -> None:
+    """Types and ranges; ValueError where one cannot be."""
+    kinds.check_kind(meta.kind)
+    records = meta.files.values()
+    counts = (meta.rows, meta.dims, meta.built_rows, meta.gone, meta.bytes)
+    numbers = [n for r in records for n in (r.bytes, r.crc32, r.revision)]
+    if not all(type(n) is int and 0 <= n < 1 << 63 for n in (*counts, *numbers)):
+        raise ValueError("has a number that cannot be")
+    if not (meta.rows >= meta.built_rows >= 1 and meta.dims >= 1 and meta.gone <= meta.rows):
+        raise ValueError("has a size that cannot be")
+    if not isinstance(meta.build, str) or not _BUILD.fullmatch(meta.build):
+        raise ValueError("names a build that cannot be")
+    shares = (meta.recall.nearest, meta.recall.furthest)
+    if not all(type(s) in (int, float) and math.isfinite(s) for s in shares):
+        raise ValueError("has a recall that is no number")
+    if type(meta.version) is not int or meta.version != VERSION:
+        raise ValueError("has a version that cannot be")
+    if not isinstance(meta.extra, dict):
+        raise ValueError("has no table of what else is known")
+    if meta.kind not in ("exact", "flat"):
+        efforts = Efforts.from_json(meta.efforts or {})
+        for effort in (efforts.nearest, efforts.furthest):
+            if not all(type(n) is int and 1 <= n < 1 << 31 for n in (effort.width, effort.factor)):
+                raise ValueError("has an effort that cannot be")
+
+
+def _check_files(meta: IndexMeta) -> None:
+    """Names and sizes; ValueError where they are not those of the kind."""
     own = {"exact": set[str](), "flat": set(), "sketch": {CODES, CODER}}
-    return [{*stored, *own.get(kind, {FAISS, PROJECTION})} for stored in (DENSE, SPARSE)]
-
-
-def _check_sizes(meta: IndexMeta) -> None:
+    names = [{*s, SUMS, *own.get(meta.kind, {FAISS, PROJECTION})} for s in (DENSE, SPARSE)]
+    moved = any(record.revision for name, record in meta.files.items() if is_growing(name))
+    if set(meta.files) - {IDS, ATTACHED} not in names or moved:
+        raise ValueError("names other files than its kind has")
     sizes = {name: record.bytes for name, record in meta.files.items()}
     if DENSE[0] in sizes:
         fits = sizes[DENSE[0]] == 2 * meta.rows * meta.dims
     else:
         fits = sizes[SPARSE[0]] == 8 * meta.rows and sizes[SPARSE[1]] == sizes[SPARSE[2]]
-    if not fits:
+    if not fits or sizes[SUMS] != 4 * meta.rows:
         name = DENSE[0] if DENSE[0] in sizes else SPARSE[0]
         raise ValueError(f"{name} does not hold {meta.rows} x {meta.dims} values")
     if CODES in sizes and sizes[CODES] % meta.rows:
@@ -153,7 +163,7 @@ def read_meta(folder: Path) -> IndexMeta:
     try:
         text = (folder / META).read_text(encoding="utf-8")
         version = json.loads(text)["version"]
-        if version != VERSION:
+        if isinstance(version, int) and 0 < version != VERSION:
             raise StoreError(
                 f"the index {folder} has layout {version}, this version of ris reads {VERSION}: "
                 f"run `ris index --feature {folder.name}`"
@@ -163,21 +173,7 @@ def read_meta(folder: Path) -> IndexMeta:
         raise IndexMissingError(
             f"no index for '{folder.name}': run `ris index --feature {folder.name}`"
         ) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except OSError as error:
+        raise damaged(folder, f"{META} cannot be read: {error.strerror or error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise damaged(folder, f"{META} {reason(error)}") from error
-
-
-def damaged(folder: Path, why: str) -> StoreError:
-    """The error for an index that cannot be used."""
-    return StoreError(
-        f"the index {folder} is damaged ({why}): run `ris index --feature {folder.name}`"
-    )
-
-
-def reason(error: Exception) -> str:
-    """An error's message in one line."""
-    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
-        return "is not JSON"
-    if isinstance(error, KeyError):
-        return f"lacks {error}"
-    return " ".join(str(error).split())

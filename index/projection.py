@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from index.files import FileRecord, write_arrays
 from index.storage import AnyVectors
 
 SAMPLE = 4096  # rows behind the basis
@@ -64,9 +65,9 @@ class Projection:
         out: np.ndarray = np.ascontiguousarray(rows @ self.basis, dtype=np.float32)
         return out
 
-    def save(self, path: Path) -> None:
-        """Writes an .npz without pickled objects."""
-        np.savez(path, basis=self.basis)
+    def save(self, path: Path, revision: int = 0) -> FileRecord:
+        """Writes an .npz; as `index.files.write_file`."""
+        return write_arrays(path, {"basis": self.basis}, revision)
 
     @classmethod
     def load(cls, path: Path, dims: int) -> Projection:

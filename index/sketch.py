@@ -11,7 +11,7 @@ most |x_r| |y_r| (see `index.projection`), and by the rounding of the codes, whi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +21,11 @@ import numpy as np
 from index import kinds
 from index.efforts import Effort, Efforts
 from index.exact import ExactIndex, all_scores, empty_ends, settle
+from index.files import CheckedFile, FileRecord, write_arrays, write_file
 from index.projection import Projection, sample_rows
 from index.protocol import Ends, check_filter, check_k, unit_rows
 from index.storage import AnyVectors
-from ris.ops.scan import CODE_LEVELS, QUERY_LEVELS, code_ends, half_cosines
+from ris.ops.scan import CODE_LEVELS, MOST_WIDTH, QUERY_LEVELS, code_ends, half_cosines
 
 MARGIN = 1.1  # of the steps over the sample's extremes
 
@@ -69,9 +70,9 @@ class Coder:
         scaled: np.ndarray = np.rint(weights * (QUERY_LEVELS / largest)).astype(np.int16)
         return scaled
 
-    def save(self, path: Path) -> None:
-        """Writes an .npz without pickled objects."""
-        np.savez(path, basis=self.projection.basis, steps=self.steps)
+    def save(self, path: Path) -> FileRecord:
+        """Writes an .npz; as `index.files.write_file`."""
+        return write_arrays(path, {"basis": self.projection.basis, "steps": self.steps})
 
     @classmethod
     def load(cls, path: Path, dims: int) -> Coder:
@@ -86,6 +87,8 @@ class Coder:
             steps = arrays["steps"]
         if steps.dtype != np.float32 or steps.shape != (projection.width,):
             raise ValueError(f"{path.name}: {steps.shape} {steps.dtype} steps")
+        if projection.width > MOST_WIDTH:
+            raise ValueError(f"{path.name}: {projection.width} directions")
         return cls(projection, steps)
 
 
@@ -98,6 +101,7 @@ class SketchIndex:
         codes: (N, P) int8, usually memory-mapped.
         efforts: candidates per end; the width means nothing here.
         alive: rows that were not deleted.
+        check: called once, before the codes are first used.
     """
 
     kind = "sketch"
@@ -109,21 +113,33 @@ class SketchIndex:
         codes: np.ndarray,
         efforts: Efforts,
         alive: np.ndarray | None = None,
+        check: Callable[[], None] | None = None,
     ) -> None:
         self.vectors = vectors
         self.rows, self.dims = vectors.rows, vectors.dims
         self.coder, self.codes, self.efforts, self.alive = coder, codes, efforts, alive
         self._exact = ExactIndex(vectors)
+        self._check = check
 
     @classmethod
-    def build(cls, vectors: AnyVectors, codes: Path, seed: int = 0) -> SketchIndex:
-        """Fits the coder and writes the file of codes, reading the vectors block by block."""
+    def build(
+        cls, vectors: AnyVectors, codes: Path, seed: int = 0
+    ) -> tuple[SketchIndex, FileRecord]:
+        """Fits the coder and writes the file of codes, reading the vectors block by block.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         coder = Coder.fit(vectors, seed)
-        with codes.open("wb") as file:
+
+        def write(file: CheckedFile) -> None:
             for part in coder.codes(vectors.blocks()):
-                part.tofile(file)
+                file.write(part)
+
+        record = write_file(codes, write)
         least = Effort(1)
-        return cls(vectors, coder, open_codes(codes, vectors, coder), Efforts(least, least))
+        made = cls(vectors, coder, open_codes(codes, vectors, coder), Efforts(least, least))
+        return made, record
 
     def search(self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None) -> Ends:
         """The k nearest and furthest rows; see the protocol."""
@@ -137,6 +153,9 @@ class SketchIndex:
         among = self.rows if allowed is None else int(np.count_nonzero(allowed))
         if 2 * max(counts) >= among:  # no fewer vectors to read than the exact scan
             return self._exact.search(queries, k, allowed=allowed)
+        if (check := self._check) is not None:
+            check()
+            self._check = None
         for i, query in enumerate(queries):
             found = code_ends(self.codes, self.coder.query(query), max(counts), allowed)
             for hits, rows, count in zip(ends, found, counts, strict=True):

@@ -8,12 +8,15 @@ zero its channel (uint16) and itself (float16), row after row, and for every row
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from index.vectors import row_blocks
+from index.damage import CheckedRows
+from index.vectors import in_parts, row_blocks
 from ris.ops.scan import MOST_DIMS, row_slices, sparse_cosines
+from ris.ops.sums import sparse_sums
 
 MOST_USED = 0.4  # share of non-zero values below which this storage is the smaller one
 
@@ -47,20 +50,31 @@ class SparseVectors:
         values: file of the values.
         rows: N, at least 1.
         dims: D, at most `MOST_DIMS`.
+        sums: as in `index.vectors.Vectors`.
 
     Raises:
         ValueError: a file is too short or the ends are not those of N rows.
     """
 
-    def __init__(self, ends: Path, channels: Path, values: Path, rows: int, dims: int) -> None:
+    def __init__(
+        self,
+        ends: Path,
+        channels: Path,
+        values: Path,
+        rows: int,
+        dims: int,
+        sums: Path | None = None,
+    ) -> None:
         self.rows, self.dims = rows, dims
         self._ends = _mapped(ends, "<i8", rows)
         count = int(self._ends[-1])
-        if count < rows:
+        if not rows <= count <= rows * dims or dims > MOST_DIMS:
             raise ValueError(f"{ends.name} does not hold the ends of {rows} rows")
         self._channels = _mapped(channels, "<u2", count)
         self._values = _mapped(values, "<f2", count)
         self.row_bytes = 8 + 4 * count / rows
+        arrays = (self._ends, self._channels, self._values)
+        self._checked = CheckedRows(rows, sums, partial(sparse_sums, *arrays, dims))
 
     @property
     def count(self) -> int:
@@ -74,6 +88,7 @@ class SparseVectors:
         """
         count = self.rows if rows is None else len(rows)
         for start, stop, block in row_blocks(count, self.dims, self.dims):
+            self._checked.check(np.arange(start, stop) if rows is None else rows[start:stop])
             at, firsts = row_slices(self._ends, np.arange(start, stop), rows)
             channels = self._channels[at]
             lengths = np.diff(firsts, append=len(channels))
@@ -83,6 +98,11 @@ class SparseVectors:
 
     def cosines(self, query: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Final scores; see `index.vectors.Vectors.cosines`."""
+        if rows is not None:
+            self._checked.check(rows)
+        elif not self._checked.done:
+            parts = in_parts(self.rows, self.row_bytes)
+            return np.concatenate([self.cosines(query, part) for part in parts])
         return sparse_cosines(self._ends, self._channels, self._values, query, rows)
 
 

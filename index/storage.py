@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
+from index.files import DENSE, SPARSE, SUMS, CheckedFile, FileRecord
 from index.sparse import SparseVectors, pack, saves_room
 from index.vectors import Vectors
-
-DENSE = ("vectors.f16",)
-SPARSE = ("ends.i64", "channels.u16", "values.f16")
+from ris.ops.sums import dense_sums, sparse_sums
 
 AnyVectors = Vectors | SparseVectors
 
@@ -27,13 +24,8 @@ def open_vectors(folder: Path, rows: int, dims: int) -> AnyVectors:
     """
     if (folder / SPARSE[0]).exists():
         ends, channels, values = (folder / name for name in SPARSE)
-        return SparseVectors(ends, channels, values, rows, dims)
-    return Vectors(folder / DENSE[0], rows, dims)
-
-
-def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes an .npz without pickled objects."""
-    np.savez(path, **arrays)  # type: ignore[arg-type]
+        return SparseVectors(ends, channels, values, rows, dims, folder / SUMS)
+    return Vectors(folder / DENSE[0], rows, dims, folder / SUMS)
 
 
 class VectorFiles:
@@ -45,22 +37,23 @@ class VectorFiles:
         folder: where the files are or will be.
         dims: D.
         rows: number of rows that are there already; what a dead run wrote beyond is cut off.
+        records: of their files.
     """
 
-    def __init__(self, folder: Path, dims: int, rows: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        dims: int,
+        rows: int = 0,
+        records: Mapping[str, FileRecord] | None = None,
+    ) -> None:
         self.folder, self.dims, self.rows = folder, dims, rows
-        self._files: list[BinaryIO] = []
+        self._files: dict[str, CheckedFile] = {}
         self._values = 0
-        if rows:
-            existing = open_vectors(folder, rows, dims)
-            if isinstance(existing, SparseVectors):
-                self._values = existing.count
-                sizes = {SPARSE[0]: 8 * rows} | dict.fromkeys(SPARSE[1:], 2 * self._values)
-            else:
-                sizes = {DENSE[0]: 2 * rows * dims}
-            for name, size in sizes.items():
-                os.truncate(folder / name, size)
-            self._open(tuple(sizes))
+        if records:
+            sparse = SPARSE[0] in records
+            self._open(SPARSE if sparse else DENSE, records)
+            self._values = records[SPARSE[1]].bytes // 2 if sparse else 0
 
     def append(self, unit: np.ndarray) -> None:
         """Adds (n, D) float32 unit rows."""
@@ -69,18 +62,34 @@ class VectorFiles:
         if not self._files:
             self._open(SPARSE if saves_room(unit) else DENSE)
         half = unit.astype("<f2")
-        parts: tuple[np.ndarray, ...] = (half,)
-        if len(self._files) == len(SPARSE):
-            parts = pack(half, self._values)
-            self._values += len(parts[1])
-        for file, part in zip(self._files, parts, strict=True):
-            part.tofile(file)
+        if SPARSE[0] in self._files:
+            ends, channels, values = pack(half, self._values)
+            sums = sparse_sums(ends - self._values, channels, values, self.dims)
+            parts = dict(zip(SPARSE, (ends, channels, values), strict=True))
+            self._values += len(values)
+        else:
+            sums = dense_sums(half)
+            parts = {DENSE[0]: half}
+        for name, part in (parts | {SUMS: sums.astype("<u4")}).items():
+            self._files[name].write(part)
         self.rows += len(unit)
 
-    def close(self) -> None:
-        """Flushes and closes the files."""
-        for file in self._files:
-            file.close()
+    def close(self) -> dict[str, FileRecord]:
+        """Makes the files durable; returns their records.
 
-    def _open(self, names: tuple[str, ...]) -> None:
-        self._files = [(self.folder / name).open("ab") for name in names]
+        Raises:
+            OSError: some of it could not be written.
+        """
+        return {name: file.close() for name, file in self._files.items()}
+
+    def abandon(self) -> None:
+        """Closes the files, whatever becomes of them; does nothing after `close`."""
+        for file in self._files.values():
+            file.abandon()
+
+    def _open(
+        self, names: tuple[str, ...], records: Mapping[str, FileRecord] | None = None
+    ) -> None:
+        for name in (*names, SUMS):
+            record = records[name] if records else None
+            self._files[name] = CheckedFile(self.folder / name, record)

@@ -28,10 +28,10 @@ from index import kinds
 from index.appender import IndexAppender
 from index.contents import GONE as NOWHERE
 from index.contents import Contents, mark
+from index.files import DENSE, SPARSE
 from index.meta import IndexMeta
 from index.recipe import Recipe
 from index.rows import batch_ids, row_tensors
-from index.storage import DENSE, SPARSE
 from index.unread import keys_in, read_new
 from ris.errors import IndexMissingError, StoreError
 from ris.normaliser import Normaliser

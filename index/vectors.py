@@ -7,11 +7,14 @@ index's meta.json. It is memory-mapped, so resident memory does not grow with it
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from index.damage import CheckedRows
 from ris.ops.scan import half_cosines
+from ris.ops.sums import dense_sums
 
 BLOCK_BYTES = 2 << 20  # of float32 per block: it stays in the cache between decoding and product
 SPARSE = 0.2  # share of used columns below which gathering them beats decoding whole rows
@@ -37,6 +40,18 @@ def decode(half: np.ndarray, out: np.ndarray) -> np.ndarray:
     return out
 
 
+CHECKED_BYTES = 16 << 20
+"""Of rows that are compared with their sums and then scored, so that a file that is larger than
+the memory is read once."""
+
+
+def in_parts(rows: int, row_bytes: float) -> Iterator[np.ndarray]:
+    """The numbers of all rows, in parts of `CHECKED_BYTES`."""
+    size = max(1, int(CHECKED_BYTES / row_bytes))
+    for start in range(0, rows, size):
+        yield np.arange(start, min(start + size, rows))
+
+
 def row_blocks(count: int, dims: int, width: int) -> Iterator[tuple[int, int, np.ndarray]]:
     """Yields (start, stop, (stop - start, width) float32 to write to) over `count` rows of `dims`
     channels. The array is reused: it is valid until the next block."""
@@ -54,16 +69,19 @@ class Vectors:
         path: the file.
         rows: N, at least 1.
         dims: D, at least 1.
+        sums: file of the rows' sums, which are compared when a row is first used: every method
+            may raise a StoreError then. None: they are believed.
 
     Raises:
         ValueError: the file is shorter than N x D values.
     """
 
-    def __init__(self, path: Path, rows: int, dims: int) -> None:
+    def __init__(self, path: Path, rows: int, dims: int, sums: Path | None = None) -> None:
         self.rows, self.dims = rows, dims
         self.row_bytes = 2.0 * dims
         mapped = np.memmap(path, dtype="<f2", mode="r", shape=(rows, dims))
         self._half = mapped.view(np.ndarray)  # plain slices are cheaper than memmap's
+        self._checked = CheckedRows(rows, sums, partial(dense_sums, self._half))
 
     def blocks(self, rows: np.ndarray | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """Yields (start, (n, D) float32) over all rows or over the given ones, in order.
@@ -72,15 +90,18 @@ class Vectors:
         """
         count = self.rows if rows is None else len(rows)
         for start, stop, block in row_blocks(count, self.dims, self.dims):
+            self._checked.check(np.arange(start, stop) if rows is None else rows[start:stop])
             half = self._half[start:stop] if rows is None else self._half[rows[start:stop]]
             yield start, decode(half, block)
 
     def products(self, queries: np.ndarray, start: int, stop: int) -> np.ndarray:
         """(Q, D) float32 queries -> (Q, stop - start) float32 inner products."""
+        self._checked.check(np.arange(start, stop))
         return self._products(queries, self._half[start:stop])
 
     def products_of(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """(Q, D) float32 queries, (n,) row numbers -> (Q, n) float32 inner products."""
+        self._checked.check(rows)
         return self._products(queries, self._half, rows)
 
     def _products(
@@ -104,6 +125,11 @@ class Vectors:
         Summed in float64 and rounded once, so that a row's score depends neither on the index
         kind nor on its place in a block, and equal rows get equal scores.
         """
+        if rows is not None:
+            self._checked.check(rows)
+        elif not self._checked.done:
+            parts = in_parts(self.rows, self.row_bytes)
+            return np.concatenate([self.cosines(query, part) for part in parts])
         return half_cosines(self._half, query, rows)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,25 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from data.durable import disk_error, sync_file, sync_folder
+from data.durable import disk_error, sync_folder
 from index import kinds, recall
 from index.approximate import ApproximateIndex
-from index.locked import TEMPORARY, FolderChange, LockedFolder
-from index.meta import (
+from index.files import (
     ATTACHED,
-    BUILD,
     CODER,
     CODES,
     FAISS,
     IDS,
     PROJECTION,
     FileRecord,
-    IndexMeta,
+    write_array,
+    write_arrays,
 )
+from index.locked import TEMPORARY, FolderChange, LockedFolder
+from index.meta import BUILD, IndexMeta
 from index.protocol import unit_rows
 from index.recall import Recall, Truth
 from index.sketch import SketchIndex
-from index.storage import VectorFiles, open_vectors, save_arrays
+from index.storage import VectorFiles, open_vectors
 
 MEMORY = 4 << 30  # bytes that searching may hold unless told otherwise
 
@@ -121,21 +121,18 @@ class IndexWriter(FolderChange):
         Raises:
             ValueError: no rows, or an unknown kind.
             RisError: the kind needs FAISS, which is not installed.
+            OSError: something could not be written; nothing is published then.
         """
         if not self.rows:
             raise ValueError("an index needs at least one row")
         if kind != "auto":
             kinds.check_kind(kind)
-        self._files.close()
+        files = self._files.close()
         if self._ids:
-            np.save(self._temporary / IDS, np.concatenate(self._ids), allow_pickle=False)
+            files[IDS] = write_array(self._temporary / IDS, np.concatenate(self._ids))
         if attached:
-            save_arrays(self._temporary / ATTACHED, attached)
-        kind, efforts, reached = self._build_kind(kind, memory)
-        names = sorted(path.name for path in self._temporary.iterdir())
-        for name in names:
-            sync_file(self._temporary / name)
-        files = {name: FileRecord.of(self._temporary, name) for name in names}
+            files[ATTACHED] = write_arrays(self._temporary / ATTACHED, attached)
+        kind, efforts, reached = self._build_kind(kind, memory, files)
         total = sum(record.bytes for record in files.values())
         result = IndexMeta(
             kind,
@@ -149,16 +146,15 @@ class IndexWriter(FolderChange):
             self.rows,
             extra=dict(meta),
         )
-        report = asdict(result)
         sync_folder(self._temporary)
         self._temporary.rename(self.folder / self._build)
         sync_folder(self.folder)
-        self._folder.publish(json.dumps(report, indent=1))
+        self._folder.publish(result.to_json())
         self._folder.clean()
-        return report
+        return asdict(result)
 
     def _build_kind(
-        self, kind: str, memory: int
+        self, kind: str, memory: int, files: dict[str, FileRecord]
     ) -> tuple[str, dict[str, dict[str, int]] | None, Recall]:
         vectors = open_vectors(self._temporary, self.rows, self.dims)
         if kind == "auto":
@@ -167,19 +163,20 @@ class IndexWriter(FolderChange):
             return kind, None, Recall(1.0, 1.0, recall.K, 0)
         index: SketchIndex | ApproximateIndex
         if kind == "sketch":
-            index = SketchIndex.build(vectors, self._temporary / CODES)
-            index.coder.save(self._temporary / CODER)
+            index, files[CODES] = SketchIndex.build(vectors, self._temporary / CODES)
+            files[CODER] = index.coder.save(self._temporary / CODER)
         else:
             index = ApproximateIndex.build(kind, vectors)
         truth = Truth.measure(vectors, queries=2 * recall.QUERIES)
         recall.tune(index, truth.half(0))
         if isinstance(index, ApproximateIndex):
-            index.save(self._temporary / FAISS, self._temporary / PROJECTION)
+            saved = index.save(self._temporary / FAISS, self._temporary / PROJECTION)
+            files.update(zip((FAISS, PROJECTION), saved, strict=True))
         return kind, index.efforts.to_json(), truth.half(1).recall(index)
 
     def abort(self) -> None:
         """Drops what was not published; does nothing after `finish` or another `abort`."""
         if self._open:
             self._open = False
-            self._files.close()
+            self._files.abandon()
             self._folder.release()

@@ -19,7 +19,7 @@ from index.build import build_indices
 from index.directory import open_index
 from index.feature import FeatureIndex
 from index.live import LiveIndices
-from index.meta import META, read_meta
+from index.meta import META, SEAL, read_meta, seal
 from index.writer import IndexWriter
 from ris.errors import StoreError
 from ris.masks import MaskOptions
@@ -72,7 +72,7 @@ def test_a_changed_index_ranks_as_one_built_anew(tmp_path, kind, hard):
             report = appender.finish({"n": part.start}, {"seen": np.array([str(part.start)])})
     changed = open_index(tmp_path / "eyes")
     assert (changed.meta.rows, changed.meta.gone, changed.meta.built_rows) == (1580, 4, 1500)
-    assert report == json.loads((tmp_path / "eyes" / META).read_text())
+    assert report | {SEAL: seal(report)} == json.loads((tmp_path / "eyes" / META).read_text())
     assert report["extra"] == {"n": 50} and report["kind"] == kind
     left = np.setdiff1d(np.arange(1500), gone)
     with IndexWriter(tmp_path / "anew", DIMS) as writer:
@@ -117,7 +117,7 @@ appender = IndexAppender(folder)
 appender.drop(np.array([0]))
 appender.append(np.eye(60, dtype='f4'), [str(i) for i in range(60)])
 if step == 'append':
-    for file in appender._files._files: file.flush()
+    for file in appender._files._files.values(): file._file.flush()
     die()
 if step == 'write': index.appender.sync_folder = die
 if step == 'replace': os.replace = die
@@ -170,8 +170,9 @@ def test_ids_that_do_not_fit_the_deleted_rows_are_damage(tmp_path):
     with IndexAppender(folder) as appender:
         appender.drop(np.array([1, 2]))
         appender.finish({}, {})
-    value = json.loads((folder / META).read_text())
-    (folder / META).write_text(json.dumps(value | {"gone": 3}))
+    value = json.loads((folder / META).read_text()) | {"gone": 3}
+    del value[SEAL]
+    (folder / META).write_text(json.dumps(value | {SEAL: seal(value)}))
     with pytest.raises(StoreError, match=r"has not 3 deleted rows.*run `ris index"):
         open_index(folder)
 

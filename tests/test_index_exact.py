@@ -10,7 +10,7 @@ from conftest import ROOT
 
 from index.directory import open_index
 from index.exact import SLACK, STRIDE, ExactIndex
-from index.meta import META, read_meta
+from index.meta import META, SEAL, read_meta, seal
 from index.vectors import SPARSE, Vectors, decode
 from index.writer import IndexWriter
 from ris.errors import IndexMissingError, StoreError
@@ -205,7 +205,7 @@ def test_round_trip_of_meta_and_ids(tmp_path):
         report = writer.finish("auto", {"feature": "eyes", "norm": "layer"})
     opened = open_index(folder)
     assert [name.decode() for name in opened.ids] == ["a", "bcd", "é", "longer-than-the-others"]
-    assert report == json.loads((folder / META).read_text())
+    assert report | {SEAL: seal(report)} == json.loads((folder / META).read_text())
     assert (opened.meta.kind, opened.meta.rows, opened.meta.dims) == ("exact", 4, 8)
     assert opened.meta.extra == {"feature": "eyes", "norm": "layer"}
     assert opened.meta.recall.nearest == opened.meta.recall.furthest == 1
@@ -322,33 +322,46 @@ def truncate(folder):
     os.truncate(path, path.stat().st_size - 2)
 
 
-def foreign_vectors(folder):
-    path = next(folder.glob("*/vectors.f16"))
-    path.write_bytes(bytes(path.stat().st_size))
-
-
 def edit_meta(**changes):
+    """Other values under a checksum that fits them, as a program with a fault may write them."""
+
     def edit(folder):
-        value = json.loads((folder / META).read_text())
-        (folder / META).write_text(json.dumps(value | changes))
+        value = json.loads((folder / META).read_text()) | changes
+        del value[SEAL]
+        (folder / META).write_text(json.dumps(value | {SEAL: seal(value)}))
 
     return edit
+
+
+def flip_meta(folder):
+    text = (folder / META).read_text()
+    (folder / META).write_text(text.replace('"dims": 8', '"dims": 9'))
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (truncate, "vectors.f16 has 94 bytes, expected 96"),
-        (foreign_vectors, "vectors.f16 is not the file that was written"),
         (lambda f: next(f.glob("*/vectors.f16")).unlink(), "vectors.f16 cannot be read"),
+        (flip_meta, "meta.json is not the file that was written"),
+        (lambda f: (f / META).write_text("[" * 100_000), "meta.json"),
         (lambda f: (f / META).write_text("{}"), "meta.json lacks 'version'"),
         (lambda f: (f / META).write_bytes(b"\xff\x00"), "meta.json is not JSON"),
         (lambda f: (f / META).write_text("[1]"), "meta.json"),
-        (edit_meta(version=1), "has layout 1, this version of ris reads 2"),
+        (edit_meta(version=2), "has layout 2, this version of ris reads 3"),
+        (edit_meta(version="2"), "meta.json"),
         (edit_meta(kind="lsh"), "unknown index kind 'lsh'"),
         (edit_meta(rows=7), "vectors.f16 does not hold 7 x 8 values"),
         (edit_meta(rows="6"), "meta.json"),
-        (edit_meta(build="build-../.."), "names other files"),
+        (edit_meta(rows=6.0), "has a number that cannot be"),
+        (edit_meta(gone=-1), "has a number that cannot be"),
+        (edit_meta(gone=7), "has a size that cannot be"),
+        (edit_meta(build="build-../.."), "names a build that cannot be"),
+        (edit_meta(build=7), "names a build that cannot be"),
+        (edit_meta(recall=None), "meta.json"),
+        (edit_meta(extra=[]), "has no table"),
+        (edit_meta(more=1), "meta.json"),
+        (edit_meta(kind="sketch", efforts=None), "lacks 'nearest'"),
         (edit_meta(files={}), "names other files"),
     ],
 )
@@ -360,7 +373,8 @@ def test_damage_is_named_with_the_way_out(tmp_path, damage, message):
         open_index(folder)
     text = str(caught.value)
     assert message in text and "\n" not in text
-    assert text.endswith("run `ris index --feature eyes`")
+    way = "" if "has layout" in message else " --rebuild"
+    assert text.endswith(f"run `ris index --feature eyes{way}`")
     write_index(folder, random_rows(4, 8))  # and that way works
     assert read_meta(folder).rows == 4
     assert open_index(folder).index.rows == 4

@@ -13,7 +13,7 @@ from index.approximate import ApproximateIndex
 from index.directory import open_index
 from index.efforts import Effort, Efforts
 from index.exact import ExactIndex
-from index.meta import FAISS, PROJECTION
+from index.files import FAISS, PROJECTION
 from index.rows import row_tensors
 from index.vectors import Vectors
 from index.writer import IndexWriter
@@ -208,7 +208,7 @@ def test_a_foreign_faiss_part_is_refused(masked, tmp_path, name):
             writer.finish("ivf", {})
     mine, other = (next(tmp_path.glob(f"{f}/*/{name}")) for f in ("eyes", "nose"))
     mine.write_bytes(other.read_bytes())
-    with pytest.raises(StoreError, match=f"{name}.*run `ris index --feature eyes`"):
+    with pytest.raises(StoreError, match=f"{name}.*run `ris index --feature eyes --rebuild`"):
         open_index(tmp_path / "eyes")
 
 

@@ -6,10 +6,9 @@ import pytest
 from index import kinds, recall, sketch
 from index.directory import open_index
 from index.exact import ExactIndex
-from index.meta import CODER, CODES
+from index.files import CODER, CODES, DENSE, SPARSE, SUMS
 from index.protocol import unit_rows
 from index.sparse import SparseVectors
-from index.storage import DENSE, SPARSE
 from index.vectors import Vectors
 from index.writer import IndexWriter
 from ris.errors import StoreError
@@ -55,7 +54,7 @@ def either(request, monkeypatch):
 def test_hard_masks_are_stored_by_their_values(opened):
     mask, rows, _, indices = opened
     names = set(indices["exact"].meta.files)
-    assert names == set(SPARSE if mask == "hard" else DENSE)
+    assert names == {*(SPARSE if mask == "hard" else DENSE), SUMS}
     stored = unit_rows(rows, DIMS, "index").astype(np.float16).astype(np.float32)
     read = np.concatenate([b.copy() for _, b in indices["exact"].vectors.blocks()])
     assert np.array_equal(read, stored)
@@ -163,7 +162,7 @@ def test_foreign_parts_are_refused(tmp_path, name):
             writer.finish("sketch", {})
     mine, other = (next(tmp_path.glob(f"{f}/*/{name}")) for f in ("eyes", "nose"))
     mine.write_bytes(other.read_bytes())
-    with pytest.raises(StoreError, match=f"{name}.*run `ris index --feature eyes`"):
+    with pytest.raises(StoreError, match=f"{name}.*run `ris index --feature eyes --rebuild`"):
         open_index(tmp_path / "eyes")
 
 

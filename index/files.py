@@ -1,0 +1,185 @@
+"""Files of an index: what is recorded of each, and the one way in which they are written.
+
+Every write, the flush, the fsync and the close are checked, and so is the size that the file has
+in the end. The checksum is that of the bytes that were to be written, not of those that are found
+afterwards, so that what a disk lost shows. CRC-32 tells every damage of up to 32 bits in a row and
+all but one of 2^32 others, reads as fast as memory and can go on where an earlier run stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+DENSE = ("vectors.f16",)
+SPARSE = ("ends.i64", "channels.u16", "values.f16")
+SUMS = "sums.u32"
+IDS = "ids.npy"
+ATTACHED = "attached.npz"
+CODES = "codes.i8"
+CODER = "coder.npz"
+FAISS = "faiss.index"
+PROJECTION = "projection.npz"
+GROWING = (*DENSE, *SPARSE, SUMS, CODES)
+"""Files that are appended to; the others are written anew under another revision."""
+FILES = (*GROWING, IDS, ATTACHED, CODER, FAISS, PROJECTION)
+_BLOCK = 1 << 20  # bytes read at a time
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What is recorded of a file.
+
+    Attributes:
+        bytes: committed size; what follows in the file, if anything, is not part of it.
+        crc32: of the committed bytes.
+        revision: which writing of it, 0 for the first; part of the file's name.
+    """
+
+    bytes: int
+    crc32: int
+    revision: int = 0
+
+
+def file_name(name: str, revision: int) -> str:
+    """``ids.npy`` of revision 3 is the file ``ids.3.npy``."""
+    stem, _, suffix = name.partition(".")
+    return f"{stem}.{revision}.{suffix}" if revision else name
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file name is one of an index's, of any revision."""
+    return re.sub(r"\.\d+\.", ".", name) in FILES
+
+
+def problem(path: Path, record: FileRecord, *, content: bool = True) -> str | None:
+    """What is wrong with a file, in words that follow its name; None if nothing is.
+
+    Args:
+        path: the file.
+        record: of it.
+        content: read all of it; otherwise only its size is compared.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    size = path.stat().st_size
+    whole = size >= record.bytes if is_growing(path.name) else size == record.bytes
+    if not whole:
+        return f"has {size} bytes, expected {record.bytes}"
+    if content and _crc32(path, record.bytes) != record.crc32:
+        return "is not the file that was written"
+    return None
+
+
+def is_growing(name: str) -> bool:
+    """Whether a file may be longer than recorded: a run that died left what follows."""
+    return name in GROWING
+
+
+def _crc32(path: Path, size: int) -> int:
+    crc = 0
+    with path.open("rb") as file:
+        while size and (block := file.read(min(_BLOCK, size))):
+            crc = zlib.crc32(block, crc)
+            size -= len(block)
+    return crc
+
+
+class CheckedFile:
+    """A file that is being written; `close` says what was written and raises if it was not.
+
+    Args:
+        path: a new file, or one to go on with.
+        record: of what is there already and stays; what follows is cut off.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+
+    def __init__(self, path: Path, record: FileRecord | None = None) -> None:
+        self.path = path
+        self._bytes, self._crc = (record.bytes, record.crc32) if record else (0, 0)
+        self._revision = record.revision if record else 0
+        if record:
+            os.truncate(path, record.bytes)
+        self._file = path.open("ab" if record else "wb")
+
+    def write(self, data: bytes | np.ndarray) -> int:
+        """Appends bytes, or an array's; returns their number, as file objects do."""
+        if isinstance(data, np.ndarray):
+            content = np.ascontiguousarray(data).reshape(-1).view(np.uint8).data
+        else:
+            content = memoryview(data)
+        self._file.write(content)
+        self._bytes += len(content)
+        self._crc = zlib.crc32(content, self._crc)
+        return len(content)
+
+    def close(self) -> FileRecord:
+        """Makes the file durable and compares its size.
+
+        Raises:
+            OSError: some of it could not be written.
+        """
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        finally:
+            self._file.close()
+        size = self.path.stat().st_size
+        if size != self._bytes:
+            raise OSError(f"{size} of {self._bytes} bytes arrived in {self.path.name}")
+        return FileRecord(self._bytes, self._crc, self._revision)
+
+    def abandon(self) -> None:
+        """Closes the file, whatever becomes of it; does nothing after `close`."""
+        with contextlib.suppress(OSError):  # the next run deletes it or cuts it off
+            self._file.close()
+
+
+def write_file(path: Path, write: Callable[[CheckedFile], object], revision: int = 0) -> FileRecord:
+    """Writes a file of some revision in one go.
+
+    Args:
+        path: the folder and the name without the revision.
+        write: writes the content.
+        revision: part of the file's name.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    file = CheckedFile(path.with_name(file_name(path.name, revision)))
+    try:
+        write(file)
+        record = file.close()
+    finally:
+        file.abandon()
+    return FileRecord(record.bytes, record.crc32, revision)
+
+
+def write_array(path: Path, array: np.ndarray, revision: int = 0) -> FileRecord:
+    """Writes an .npy; as `write_file`."""
+    return write_file(path, lambda file: _through_memory(file, np.save, array), revision)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], revision: int = 0) -> FileRecord:
+    """Writes an .npz; as `write_file`."""
+    return write_file(path, lambda file: _through_memory(file, np.savez, **arrays), revision)
+
+
+def _through_memory(
+    file: CheckedFile, save: Callable[..., None], *args: np.ndarray, **arrays: np.ndarray
+) -> None:
+    # numpy does not check the last flush of files that it writes itself
+    content = io.BytesIO()
+    save(content, *args, **arrays)
+    file.write(content.getvalue())
