@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from data.durable import flush
+
 DENSE = ("vectors.f16",)
 SPARSE = ("ends.i64", "channels.u16", "values.f16")
 SUMS = "sums.u32"
@@ -131,8 +133,7 @@ class CheckedFile:
             OSError: some of it could not be written.
         """
         try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            flush(self._file)
         finally:
             self._file.close()
         size = self.path.stat().st_size

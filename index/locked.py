@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
-from data.durable import disk_error, replacing, sync_folder
+from data.durable import disk_error, make_folder, replacing
 from index.files import file_name, is_ours
 from index.meta import BUILD, META, IndexMeta, read_meta
 from ris.errors import IndexMissingError, StoreError
@@ -64,7 +64,7 @@ class LockedFolder:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         try:
-            self._make()
+            make_folder(self.path)
             self._lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
             self._lock.acquire(blocking=False)
         except Timeout as error:
@@ -74,7 +74,7 @@ class LockedFolder:
         except OSError as error:
             raise disk_error(error, self.path) from error
         try:
-            self._make()  # a writer that gave up may have removed it
+            make_folder(self.path)  # a writer that gave up may have removed it
             self.clean()
         except BaseException:
             self._lock.release()
@@ -112,12 +112,6 @@ class LockedFolder:
                 self.path.rmdir()  # only if it is empty
         finally:
             self._lock.release()
-
-    def _make(self) -> None:
-        missing = [path for path in (self.path, *self.path.parents) if not path.exists()]
-        self.path.mkdir(parents=True, exist_ok=True)
-        for path in missing:
-            sync_folder(path.parent)
 
 
 def _empty(folder: Path, meta: IndexMeta | None) -> None:

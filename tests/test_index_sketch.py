@@ -10,6 +10,7 @@ from index.files import CODER, CODES, DENSE, SPARSE, SUMS
 from index.protocol import unit_rows
 from index.sparse import SparseVectors
 from index.vectors import Vectors
+from index.verify import check_index
 from index.writer import IndexWriter
 from ris.errors import StoreError
 from ris.ops import scan
@@ -163,7 +164,7 @@ def test_foreign_parts_are_refused(tmp_path, name):
     mine, other = (next(tmp_path.glob(f"{f}/*/{name}")) for f in ("eyes", "nose"))
     mine.write_bytes(other.read_bytes())
     with pytest.raises(StoreError, match=f"{name}.*run `ris index --feature eyes --rebuild`"):
-        open_index(tmp_path / "eyes")
+        check_index(tmp_path / "eyes")
 
 
 def test_a_cut_off_sparse_file_is_named(tmp_path):
