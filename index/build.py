@@ -17,9 +17,10 @@ from data.manifest import StoreSettings
 from data.statistics import style_statistics
 from data.store import Store
 from index.contents import Contents
+from index.damage import reason
 from index.feature import check_feature, index_folder, indexed_features
 from index.kinds import KINDS
-from index.meta import read_meta, reason
+from index.meta import read_meta
 from index.recipe import Recipe
 from index.rows import batch_ids, row_tensors
 from index.unread import read_new

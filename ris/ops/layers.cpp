@@ -282,22 +282,25 @@ void ris_layer_pack(const float* matrix, long inputs, long outputs, float* packe
 }
 
 // Runs layers one after another. `memory` holds all that lies between them and at the end; places
-// below zero are of what is given, from -1 down.
-void ris_layers(const void* table, long count, const float* const* given, float* memory) {
-    const Layer* layers = static_cast<const Layer*>(table);
+// below zero are of what is given, from -1 down. Returns 0, or 1 where memory ran out.
+int ris_layers(const void* table, long count, const float* const* given, float* memory) {
     const auto at = [=](int64_t place) { return place < 0 ? given[-1 - place] : memory + place; };
-    std::vector<float> rows(TILE * STRIDE);  // zeros: a product may look past the last pixel
-    for (long i = 0; i < count; i++) {
-        const Layer& l = layers[i];
-        const float *source = at(l.source), *skip = l.skip_stride ? at(l.skip) : nullptr;
-        float* target = memory + l.target;
-        switch (l.kind) {
-            case CONVOLUTION: convolve(l, source, skip, target, rows.data()); break;
-            case POOL: pool(l, source, target); break;
-            case NORM: normalise(l, source, target); break;
-            case TRANSPOSE: transpose(l, source, skip, target); break;
+    return guarded([&] {
+        const Layer* layers = static_cast<const Layer*>(table);
+        std::vector<float> rows(TILE * STRIDE);  // zeros: a product may look past the last pixel
+        for (long i = 0; i < count; i++) {
+            const Layer& l = layers[i];
+            const float *source = at(l.source), *skip = l.skip_stride ? at(l.skip) : nullptr;
+            float* target = memory + l.target;
+            switch (l.kind) {
+                case CONVOLUTION: convolve(l, source, skip, target, rows.data()); break;
+                case POOL: pool(l, source, target); break;
+                case NORM: normalise(l, source, target); break;
+                case TRANSPOSE: transpose(l, source, skip, target); break;
+            }
         }
-    }
+        return true;
+    });
 }
 
 }  // extern "C"

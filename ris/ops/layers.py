@@ -15,7 +15,7 @@ from enum import IntEnum
 import numpy as np
 import torch
 
-from ris.ops.calls import address
+from ris.ops.calls import address, run
 
 Size = tuple[int, int, int]
 """(H, W, C)."""
@@ -116,6 +116,8 @@ class Layers:
     """One row a layer, see `layers.cpp`."""
     given: list[int]
     """Numbers of the values that the run reads and does not make."""
+    needed: list[int]
+    """Floats that each of them has at least."""
     size: int
     """Floats that all between the layers takes."""
     made: dict[int, tuple[int, Size, int]]
@@ -124,10 +126,18 @@ class Layers:
     """What the table points to."""
 
     def run(self, known: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
-        """The values that are asked for, (1, H, W, C) by number."""
+        """The values that are asked for, (1, H, W, C) by number.
+
+        Raises:
+            ValueError: a value that is read is smaller than it is said to be.
+        """
         given = [known[number].contiguous() for number in self.given]
+        for tensor, floats in zip(given, self.needed, strict=True):
+            if tensor.dtype != torch.float32 or tensor.numel() < floats:
+                raise ValueError(f"a layer reads {floats} floats, not {tuple(tensor.shape)}")
         memory = torch.empty(self.size)
-        self.library.ris_layers(
+        run(
+            self.library.ris_layers,
             ctypes.c_void_p(self.table.ctypes.data),
             c_long(len(self.table)),
             (ctypes.c_void_p * len(given))(*(tensor.data_ptr() for tensor in given)),
@@ -155,6 +165,7 @@ def pack(library: ctypes.CDLL, layers: Sequence[Layer], asked: Sequence[int]) ->
         library,
         np.zeros((len(layers), 20), np.int64),
         places.given,
+        [places.needed[number] for number in places.given],
         places.size,
         {n: (places.at[n], sizes[n], places.stride[n]) for n in asked},
     )
@@ -202,6 +213,7 @@ class _Places:
     at: dict[int, int] = field(default_factory=dict)
     stride: dict[int, int] = field(default_factory=dict)
     given: list[int] = field(default_factory=list)
+    needed: dict[int, int] = field(default_factory=dict)
     size: int = 0
 
 
@@ -219,6 +231,10 @@ def _places(layers: Sequence[Layer], asked: Sequence[int], padded: Callable[[int
                 found.at[number] = -len(found.given)
                 own = number == layer.source
                 found.stride[number] = layer.shape[2] if own else layer.skip_channels
+            if number in found.given:
+                height, width, _ = layer.shape if number == layer.source else layer.made
+                floats = height * width * found.stride[number]
+                found.needed[number] = max(floats, found.needed.get(number, 0))
         height, width, channels = layer.made
         stride = padded(channels)
         size = height * width * stride

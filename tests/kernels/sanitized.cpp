@@ -42,6 +42,10 @@ int ris_separable(const float*, long, long, long, long, const float*, const floa
                   const float*, const float*, const float*, float*, long);
 int ris_dense(const float*, long, long, long, long, const float*, float, const float*,
               const float*, const float*, float*, long);
+long ris_layer_width();
+long ris_layer_depth();
+void ris_layer_pack(const float*, long, long, float*);
+int ris_layers(const void*, long, const float* const*, float*);
 int ris_haar_up(const float*, long, long, long, const float*, float*, long);
 }
 
@@ -231,6 +235,63 @@ void layers(long threads, float (*make)()) {
             }
 }
 
+// One layer of a small network, with an input and a memory of just its size.
+void small(long h, long w, long in, long out, long kernel, long stride, bool taps, bool skip,
+           bool bent, float (*make)()) {
+    const long unit = ris_layer_width();
+    const auto wide = [=](long n) { return (n + unit - 1) / unit * unit; };
+    const long from = taps || kernel == 1 ? wide(in) : in, to = wide(out);
+    const long depth = taps ? from : kernel * kernel * in;
+    const long rows = (h + stride - 1) / stride, columns = (w + stride - 1) / stride;
+    const long edge = kernel / 2, size = rows * columns * to;
+    Array<float> given(h * w * from, make), memory(2 * size, make);
+    Array<float> matrix(out * depth, make), packed(to * depth), bias(to, make), slope(to, make);
+    Array<float> depthwise(9 * from, make);
+    ris_layer_pack(matrix, depth, out, packed);
+    const auto at = [](float* p) { return reinterpret_cast<std::int64_t>(p); };
+    const std::int64_t layer[] = {
+        0, -1, from, h, w, taps ? from : in, 0, rows, columns, out, kernel, stride, edge, edge,
+        size, skip ? to : 0, taps ? at(depthwise) : 0, at(packed), at(bias), bent ? at(slope) : 0};
+    const float* values[] = {given};
+    expect(!ris_layers(layer, 1, values, memory), "a layer");
+}
+
+void networks(float (*make)()) {
+    const long unit = ris_layer_width();
+    for (long h : {1L, 2L, 5L, 16L})
+        for (long w : {1L, 3L, 8L})
+            for (long out : {1L, unit, 3 * unit + 2})
+                for (bool more : {false, true})
+                    for (long stride : {1L, 2L}) {
+                        small(h, w, 3, out, 3, stride, false, more, !more, make);
+                        small(h, w, unit + 1, out, 3, stride, true, more, more, make);
+                        small(h, w, 2 * unit, out, 1, 1, false, more, more, make);
+                        small(h, w, ris_layer_depth(), out, 1, 1, false, more, more, make);
+                        small(h, w, 8, out, 5, stride, false, more, more, make);
+                    }
+    for (long h : {2L, 6L})
+        for (long w : {2L, 4L}) {
+            Array<float> given(h * w * 2 * unit, make), memory(h * w * 2 * unit / 4);
+            const std::int64_t layer[20] = {1, -1, 2 * unit, h, w, 2 * unit, 0,
+                                            h / 2, w / 2, 2 * unit};
+            const float* values[] = {given};
+            expect(!ris_layers(layer, 1, values, memory), "a maximum");
+            // a norm, then pixels and channels change places
+            const long pixels = h * w, turned = (pixels + unit - 1) / unit * unit;
+            Array<float> gain(2 * unit, make), epsilon(1), sum(2 * unit * turned, make);
+            Array<float> room(pixels * 2 * unit + 2 * unit * turned);
+            epsilon[0] = 1e-5f;
+            const auto at = [](float* p) { return reinterpret_cast<std::int64_t>(p); };
+            const std::int64_t both[] = {
+                2, -1, 2 * unit, 1, pixels, 2 * unit, 0, 1, pixels, 2 * unit,
+                0, 0, 0, 0, 0, 0, 0, 0, at(epsilon), at(gain),
+                3, 0, 2 * unit, 1, pixels, 2 * unit, pixels * 2 * unit, 1, 2 * unit, pixels,
+                0, 0, 0, 0, -2, turned, 0, 0, 0, 0};
+            const float* more[] = {given, sum};
+            expect(!ris_layers(both, 2, more, room), "a norm and a transpose");
+        }
+}
+
 void exhausted() {
     for (int part : {0, 3}) {
         const int told = ris::guarded([&] {
@@ -264,6 +325,7 @@ int main(int count, char**) {
             pooling(threads, make);
             labels(threads, make);
             layers(threads, make);
+            networks(make);
         }
     }
     std::printf("%ld checks\n", calls);
