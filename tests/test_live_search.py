@@ -276,9 +276,9 @@ def test_an_open_index_outlives_its_files(store):
 
 
 def test_an_index_of_another_store_is_refused(store):
-    text = (store.folder / "index" / "eyes" / "meta.json").read_text()
-    settings = json.loads(text)["extra"]["settings"]
-    (store.folder / "index" / "eyes" / "meta.json").write_text(text.replace(settings, "0" * 16))
+    meta = read_meta(store.folder / "index" / "eyes")
+    other = dataclasses.replace(meta, extra=meta.extra | {"settings": "0" * 16})
+    (store.folder / "index" / "eyes" / "meta.json").write_text(other.to_json())
     with pytest.raises(MismatchError, match=r"another generator.*`ris index --feature eyes`"):
         search(store, ids_of(store)[0], EYES)
     assert len(search(store, ids_of(store)[0], {"hair": 1.0}).nearest) == 5
