@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from commands import catalog, faces, measures, models, search, store, transfer
+from commands import catalog, faces, failures, measures, models, search, store, transfer
 from commands.program import run
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command()(search.query)
 app.command()(transfer.transfer)
 app.command()(store.info)
 app.command()(store.sql)
+app.command()(failures.failures)
 app.command()(store.verify)
 app.command()(store.remove)
 app.command()(store.export)

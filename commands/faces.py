@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from commands.ingest_report import print_joined, print_report, why_nothing
 from commands.options import (
     AlignedInput,
     CatalogOption,
@@ -21,9 +21,6 @@ from commands.options import (
 from commands.stores import bring_up_to_date, home
 from commands.terminal import plain, print_json, progress_bar, shown
 from ris.errors import InputError
-
-if TYPE_CHECKING:
-    from data.metadata import Joined
 
 
 class Format(str, Enum):
@@ -114,7 +111,12 @@ def _inverter(given: str | None) -> dict[str, Any]:
 
 
 def ingest(
-    path: Annotated[str, typer.Argument(help="Folder, photo, list of paths (.txt), or pattern.")],
+    photos: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folders, photos, patterns, or lists of paths (.txt, .lst; - for standard input)."
+        ),
+    ],
     store: StoreOption = None,
     latents: Annotated[
         Path | None, typer.Option(help="Codes (N,512) or (N,L,512): .parquet, .npy, .npz, .pt.")
@@ -159,10 +161,14 @@ def ingest(
 ) -> None:
     """Find the faces in photos and add them; run it again to resume or to add what is new.
 
+    Every file is counted: its faces ingested, skipped, failed, not a picture, or left out. The
+    exit status is 1 if none of the photos is in the store afterwards.
+
     Example: ris ingest celebahq/ --metadata labels.csv
     """
     from ingest.collection import ingest_collection
     from ingest.session import Session
+    from ingest.sources import briefly
 
     target = home(store)
     session = Session(
@@ -179,7 +185,7 @@ def ingest(
     )
     with progress_bar("ingesting", as_json) as progress:
         done = ingest_collection(
-            path,
+            photos,
             target,
             session,
             latents=latents,
@@ -194,8 +200,12 @@ def ingest(
         print_json(
             {
                 "ingested": report.ingested,
+                "photos": report.photos,
                 "skipped": report.skipped,
                 "failed": report.failed,
+                "not_pictures": report.not_pictures,
+                "left_out": dict(report.left_out),
+                "files": report.files,
                 "pruned": done.pruned,
                 "failures": [vars(f) for f in report.failures],
                 **({"metadata": vars(done.labelled)} if done.labelled else {}),
@@ -205,38 +215,13 @@ def ingest(
             }
         )
     else:
-        print(
-            f"{report.ingested} faces ingested, {report.skipped} skipped (already there), "
-            f"{report.failed} failed, in {report.seconds:.1f} s"
-        )
-        for reason, count in report.reasons().most_common():
-            print(f"  {count} x {plain(reason)}")
-        for failure in report.failures[:10]:
-            print(f"  {plain(failure.path)}: {plain(failure.reason)}")
+        print_report(report)
         if done.pruned:
             print(f"{done.pruned} faces removed, their photos are gone")
         if done.labelled:
-            _print_joined(done.labelled)
+            print_joined(done.labelled)
         fresh = [feature for feature, told in indices.items() if "error" not in told]
         ready = f"indices up to date: {', '.join(fresh)}" if fresh else "now: ris index --all"
         print(f"{plain(shown(done.store.folder))} holds {done.faces} faces; {ready}")
-    if report.failed and not done.faces:
-        raise InputError(f"no photo in {path} gave a face")
-
-
-def _print_joined(joined: Joined) -> None:
-    """What of a table was joined, and what was not."""
-    print(
-        f"metadata for {joined.matched} faces by column {plain(joined.column)}, none for "
-        f"{joined.without}{_some(joined.photos_without, joined.without)}"
-    )
-    if joined.unused:
-        print(
-            f"  {joined.unused} rows of it are about other photos"
-            f"{_some(joined.names_unused, joined.unused)}"
-        )
-
-
-def _some(names: Sequence[str], count: int) -> str:
-    shown = ", ".join(plain(name) for name in names)
-    return f": {shown}{', …' if count > len(names) else ''}" if names else ""
+    if not report.held:
+        raise InputError(why_nothing(report, briefly(photos)))

@@ -79,8 +79,9 @@ def named_apart(names: Sequence[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def progress_bar(label: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on stderr, or None where nobody looks."""
+def progress_bar(label: str, quiet: bool) -> Iterator[Callable[[int, int | None], None] | None]:
+    """A progress bar on stderr, or None where nobody looks. It is called with what is done and
+    what is there in all, None while that is unknown."""
     if quiet or not sys.stderr.isatty():
         yield None
         return
@@ -95,7 +96,7 @@ def progress_bar(label: str, quiet: bool) -> Iterator[Callable[[int, int], None]
 
     columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label)
+        task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 

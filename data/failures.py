@@ -11,6 +11,7 @@ from data import sealed
 from data.aside import put_aside
 from data.durable import replacing, tell
 from data.store import Store
+from ris.errors import StoreError
 
 FILE = "failures.parquet"
 REMEDY = "`ris verify --drop-damaged` puts it aside, the next `ris ingest` lists anew what fails"
@@ -41,6 +42,11 @@ def read_failures(store: Store) -> list[Failure]:
         table = f.read()
         table.validate(full=True)
         return [Failure(**row) for row in table.to_pylist()]
+
+
+def damaged(error: sealed.DamagedError) -> StoreError:
+    """The error for a list of failures that cannot be read."""
+    return StoreError(f"{error.path} is damaged ({error.reason}): {REMEDY}")
 
 
 def failures_if_readable(store: Store) -> list[Failure]:

@@ -1,14 +1,15 @@
-"""DuckDB over the store: a view ``faces`` of everything but the vectors."""
+"""DuckDB over the store: a view ``faces`` of everything but the vectors, and one of failures."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 from pyarrow import dataset
 
-from data import sealed, shards
+from data import failures, sealed, shards
 from data.blendshapes import BLENDSHAPES, DERIVED
 from data.commit import FACES
 from data.manifest import Manifest, StoreSettings
@@ -22,7 +23,8 @@ _QUERY_ERRORS = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogE
 
 
 def connect(store: Store, manifest: Manifest) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB with the view ``faces`` (one row a face, the user's metadata joined).
+    """An in-memory DuckDB with the views ``faces`` (one row a face, the user's metadata joined)
+    and ``failures`` (path, stage and reason of the photos that gave no face).
 
     No file can be read or written through the connection.
 
@@ -48,6 +50,9 @@ def connect(store: Store, manifest: Manifest) -> duckdb.DuckDBPyConnection:
             )
         connection.execute("SET enable_external_access = false")
         connection.execute(f"CREATE VIEW faces AS {select}")
+        with contextlib.suppress(sealed.DamagedError):  # a damaged report must not hide the faces
+            rows = [vars(f) for f in failures.read_failures(store)]
+            connection.register("failures", pa.Table.from_pylist(rows, failures.SCHEMA))
     except (duckdb.Error, OSError, pa.ArrowException) as e:
         connection.close()
         raise StoreError(f"{store.folder} cannot be read: {_line(e)}") from e
@@ -89,6 +94,14 @@ def _check_files(store: Store, manifest: Manifest) -> None:
             raise damaged_metadata(e) from e
 
 
+def _check_failures(store: Store) -> None:
+    """Fails if there is no view of failures because their file is damaged."""
+    try:
+        failures.read_failures(store)
+    except sealed.DamagedError as e:
+        raise failures.damaged(e) from e
+
+
 def columns_of(settings: StoreSettings) -> list[str]:
     """Columns of the view ``faces``, without the user's own.
 
@@ -119,7 +132,7 @@ def _spread(schema: pa.Schema) -> str:
 
 
 def run_sql(store: Store, statement: str) -> tuple[list[str], list[tuple[object, ...]]]:
-    """Column names and rows of a SQL statement over ``faces``.
+    """Column names and rows of a SQL statement over ``faces`` and ``failures``.
 
     Raises:
         QueryError: the statement is wrong; the message is DuckDB's own first line.
@@ -137,6 +150,8 @@ def run_sql(store: Store, statement: str) -> tuple[list[str], list[tuple[object,
             except duckdb.Error as e:
                 if not isinstance(e, _QUERY_ERRORS):
                     _check_files(store, manifest)  # the statement is not to blame for those
+                if isinstance(e, duckdb.CatalogException) and "failures" in str(e):
+                    _check_failures(store)
                 named = [c for c in columns if c not in BLENDSHAPES]  # they would hide the others
                 raise QueryError(
                     f"{_line(e)} (columns: {', '.join(named[:70])}, and the blendshapes)"

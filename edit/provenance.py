@@ -16,11 +16,11 @@ from xml.sax.saxutils import escape
 from PIL import Image, PngImagePlugin
 
 from data.durable import disk_error, replacing
+from data.synthetic import NOTE
 from ris.errors import InputError
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 """IPTC's term for pictures that are in part made by a trained model."""
-NOTE = "Synthetic: this face was edited by RIS (Retrieve in Style), it is not a photograph."
 SOFTWARE, DESCRIPTION, USER_COMMENT = 0x0131, 0x010E, 0x9286
 EXIF_FOLDER = 0x8769
 KEY = "ris"

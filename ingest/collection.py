@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data.assets import CATALOGUE_FILE
 from data.durable import replacing
-from data.file_names import FileNames
 from data.latents import SIDECAR, Latents, read_latents
 from data.manifest import FILE as MANIFEST
-from data.metadata import Joined, check_possible, join_metadata
 from data.store import Store
-from data.tables import Table, read_table
-from ingest.pipeline import IngestReport, ingest
 from ingest.session import Session
-from ingest.sources import find_photos
-from ris.errors import InputError, MismatchError
+from ingest.sources import Arguments, Sources, is_gone
+from ris.errors import InputError, MismatchError, RisError
+
+if TYPE_CHECKING:
+    from data.metadata import Joined
+    from data.tables import Table
+    from ingest.pipeline import IngestReport
 
 
 @dataclass
@@ -42,7 +46,7 @@ class CollectionReport:
 
 
 def ingest_collection(
-    argument: str,
+    photos: Arguments,
     folder: Path,
     session: Session,
     *,
@@ -50,33 +54,43 @@ def ingest_collection(
     metadata: Path | None = None,
     metadata_key: str | None = None,
     prune: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
 ) -> CollectionReport:
-    """Adds the photos that `argument` names to the store at `folder`, creating it if need be.
+    """Adds the photos that are named to the store at `folder`, creating it if need be.
 
     Args:
-        argument: see `ingest.sources.find_photos`.
+        photos: one or several folders, photos, lists or patterns, see `ingest.sources.Sources`.
         folder: the store's folder.
         session: generator, catalogue and options; a generator, catalogue or inverter that
             nobody chose becomes that of the store's faces.
-        latents: file of codes; by default ``latents.parquet`` in the folder, or beside the
-            first photo, if there.
+        latents: file of codes; by default ``latents.parquet`` in the first folder that is
+            named, or else beside the first photo, if there.
         metadata: CSV or Parquet table joined by file name.
         metadata_key: its column of file names; None: the one that holds photos.
-        prune: remove faces of that folder whose photo is gone.
-        progress: called with photos done and photos in all.
+        prune: remove faces of those folders whose photo is gone.
+        progress: called with files done and files in all, None until that is known: a thread
+            counts them meanwhile.
 
     Raises:
         RisError: see `ingest.pipeline.ingest`, `Store.create` and `join_metadata`.
     """
-    if prune and not Path(argument).expanduser().is_dir():
-        raise InputError("--prune goes with a folder: it removes what is gone from there")
-    table = None if metadata is None else read_table(metadata)
-    if table is not None:
-        _check_table(table, metadata_key, argument, folder)
-    total = sum(1 for _ in find_photos(argument))
+    sources = Sources(photos, folder)
+    if prune and not sources.only_folders:
+        raise InputError("--prune goes with folders: it removes what is gone from there")
+    codes = _latents(sources, latents)
+    session.check_files()
+    table = None
+    if metadata is not None:
+        from data.tables import read_table
+
+        table = read_table(metadata)
+        _check_table(table, metadata_key, sources, folder)
+    in_order = codes is not None and not codes.files and not codes.hashes
+    total = sum(1 for _ in sources.photos()) if in_order else None
+
+    from ingest.pipeline import ingest  # which imports torch
+
     session = session.at(folder)
-    codes = _latents(argument, latents)
     ours = session.generator.fingerprint
     if codes is not None and codes.generator not in (None, ours):
         raise MismatchError(
@@ -84,7 +98,7 @@ def ingest_collection(
             "with --generator"
         )
     if codes is not None:
-        codes = codes.of_rows(session.generator.layout.rows, total)
+        codes = codes.of_rows(session.generator.layout.rows, total or 0)
     embedder = session.embedder()
     store = Store.create(folder, embedder.settings())
     if session.generator_file or session.inverter_file:
@@ -93,25 +107,33 @@ def ingest_collection(
         with replacing(store.folder / CATALOGUE_FILE) as temporary:
             shutil.copyfile(session.catalogue_path, temporary)
     session = session.following(store)
-    pruned = _prune(store, Path(argument).expanduser()) if prune else 0
+    pruned = sum(_prune(store, f) for f in sources.folders) if prune else 0
+    count = _Count(sources) if progress else None
     report = ingest(
         store,
-        find_photos(argument),
+        sources,
         embedder,
         session.inverter,
         total=total,
         latents=codes,
         aligner=session.aligner(),
-        progress=(lambda done: progress(done, total)) if progress else None,
+        progress=(lambda done: progress(done, count.files)) if progress and count else None,
     )
-    labelled = None if table is None else join_metadata(store, table, metadata_key)
+    labelled = None
+    if table is not None:
+        from data.metadata import join_metadata
+
+        labelled = join_metadata(store, table, metadata_key)
     return CollectionReport(store, store.manifest().rows, report, pruned, labelled)
 
 
-def _check_table(table: Table, key: str | None, argument: str, folder: Path) -> None:
+def _check_table(table: Table, key: str | None, sources: Sources, folder: Path) -> None:
     """A table that is about other photos must not cost an ingest first."""
+    from data.file_names import FileNames
+    from data.metadata import check_possible
+
     root = Path(os.path.abspath(folder)).parent
-    photos = [Path(os.path.abspath(photo)) for photo in find_photos(argument)]
+    photos = [Path(os.path.abspath(photo)) for photo in sources.photos()]
     paths = [str(p.relative_to(root) if p.is_relative_to(root) else p) for p in photos]
     if (folder / MANIFEST).is_file():
         for batch in Store(folder).batches(["path"]):
@@ -119,11 +141,24 @@ def _check_table(table: Table, key: str | None, argument: str, folder: Path) -> 
     check_possible(table, FileNames(paths, root), key)
 
 
-def _latents(argument: str, given: Path | None) -> Latents | None:
+class _Count:
+    """Counts files in a thread of its own; for who watches, so that errors are left to others."""
+
+    def __init__(self, sources: Sources) -> None:
+        self.files: int | None = None
+        self._sources = sources
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        with contextlib.suppress(RisError, OSError):
+            self.files = self._sources.count()
+
+
+def _latents(sources: Sources, given: Path | None) -> Latents | None:
+    first = sources.first()
     if given is not None:
         return read_latents(given)
-    path = Path(argument).expanduser()
-    folder = path if path.is_dir() else next(find_photos(argument)).parent
+    folder = sources.folders[0] if sources.folders else first.parent
     beside = folder / SIDECAR
     return read_latents(beside) if beside.is_file() else None
 
@@ -135,6 +170,6 @@ def _prune(store: Store, folder: Path) -> int:
     for batch in store.batches(["id", "path"]):
         for face, path in zip(*batch.to_pydict().values(), strict=True):
             photo = store.resolve(path)
-            if photo.is_relative_to(folder) and not photo.exists():
+            if photo.is_relative_to(folder) and is_gone(photo):
                 gone.append(face)
     return store.remove(gone) if gone else 0

@@ -27,8 +27,11 @@ from data.store import MANY_SMALL, Store
 from ingest.alignment.cut import Aligner
 from ingest.decode import PhotoFile, hash_photo, stat_photo
 from ingest.embedding import Embedder
+from ingest.found import NOT_A_PICTURE, Found
 from ingest.given import CodeTable
 from ingest.reading import CutPhoto, PhotoReader, Task
+from ingest.recognition import reason_against
+from ingest.sources import is_gone
 from ingest.threads import single_threads, worker_count
 from ris.errors import ImageError
 
@@ -50,24 +53,39 @@ MANY_PHOTOS = 256
 
 @dataclass
 class IngestReport:
-    """What an ingest did; every photo gave faces, was skipped or failed.
+    """What an ingest did. Every file is counted once, in `photos`, `skipped`, `failures`,
+    `not_pictures` or `left_out`.
 
     Attributes:
         ingested: faces that are new in the store.
-        skipped: photos that it held already.
-        failures: photos that gave no face.
+        photos: photos that gave them.
+        skipped: photos that the store held already, or that were named before.
+        failures: photos that gave no face, and folders that cannot be read.
+        not_pictures: other files in the folders.
+        left_out: files that were not looked at, by reason (see `ingest.found`).
+        held: whether any of the photos is in the store now.
         seconds: time it took.
     """
 
     ingested: int = 0
+    photos: int = 0
     skipped: int = 0
     failures: list[Failure] = field(default_factory=list)
+    not_pictures: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    held: bool = False
     seconds: float = 0.0
 
     @property
     def failed(self) -> int:
         """Number of photos that gave no face."""
         return len(self.failures)
+
+    @property
+    def files(self) -> int:
+        """Number of files that were dealt with."""
+        looked_at = self.photos + self.skipped + self.failed + self.not_pictures
+        return looked_at + self.left_out.total()
 
     def reasons(self) -> Counter[str]:
         """Number of failures by stage and reason."""
@@ -100,17 +118,17 @@ class _Entry:
 
 def ingest(
     store: Store,
-    photos: Iterable[Path],
+    photos: Iterable[Path | Found],
     embedder: Embedder,
     make_inverter: Callable[[], Inverter],
     *,
-    total: int,
+    total: int | None = None,
     latents: Latents | None = None,
     aligner: Aligner | None = None,
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> IngestReport:
-    """Adds photos to the store; photos already there are skipped, bad ones counted.
+    """Adds photos to the store; photos already there are skipped, bad ones and other files counted.
 
     Rows are committed by the megabyte, a photo whole or not at all: a run that is killed keeps
     what it had committed, and the next run goes on from there. A photo whose bytes are already
@@ -120,16 +138,16 @@ def ingest(
 
     Args:
         store: opened with ``embedder.settings()``.
-        photos: paths of photos.
+        photos: paths of photos, or the files that a search for photos came upon.
         embedder: generator, catalogue and options.
         make_inverter: called once, when the first photo without a given latent is met.
-        total: number of photos, to check unnamed latents against.
+        total: number of photos, to check unnamed latents against; needed with those alone.
         latents: codes that save the inversion. The photo of a given latent is taken as it is.
         aligner: how faces are found and cut out; by default the largest of each photo, or the
             photo as it is where that is a face crop.
         workers: photos that are read at the same time; by default one a core. The rows do not
             depend on it.
-        progress: called with the number of photos dealt with.
+        progress: called with the number of files dealt with.
 
     Raises:
         StoreError: the disk is full, or the store is damaged.
@@ -142,17 +160,17 @@ def ingest(
     with single_threads(workers or worker_count()) as pool:
         run = _Run(store, reader, table, pool)
         try:
-            for number, path in enumerate(photos):
-                run.take(number, path)
+            for photo in photos:
+                run.take(photo if isinstance(photo, Found) else Found(photo, named=True))
                 if progress:
-                    progress(run.done)
+                    progress(run.report.files)
             run.finish()
         except BaseException:
             reader.stop()
             raise
     if progress:
-        progress(total)
-    gone = [path for path in run.failed_before if not store.resolve(path).exists()]
+        progress(run.report.files)
+    gone = [path for path in run.failed_before if _is_over(store.resolve(path))]
     update_failures(store, run.report.failures, [*run.cured, *gone])
     store.compact()
     style_statistics(store)
@@ -167,6 +185,17 @@ def _checked(store: Store, make_inverter: Callable[[], Inverter]) -> Callable[[]
         return inverter
 
     return make
+
+
+def _is_over(failed: Path) -> bool:
+    """Whether what failed once is no longer there, or is a folder that can be read now."""
+    if not failed.is_dir():
+        return is_gone(failed)
+    try:
+        os.scandir(failed).close()
+    except OSError:
+        return False
+    return True
 
 
 def _check_name(path: Path) -> None:
@@ -190,14 +219,16 @@ class _Run:
         self.reader = reader
         self.codes = codes
         self.report = IngestReport()
-        self.done = 0
-        """Photos that are through."""
-        self.cured: list[str] = []
+        self.cured: set[str] = set()
         self.now_at: dict[str, str] = {}
         """Id of the photo at each path whose file changed; "" if it shows no face."""
         self.moved: dict[str, list[FaceRow]] = {}
         """Rows of photos that are at another path now, by the photo's id."""
         self.failed_before = {f.path for f in failures_if_readable(store)}
+        self._failed: set[str] = set()
+        """Paths of this run's failures, as they are stored."""
+        self._number = 0
+        """Photos that were looked at."""
         self._pool = pool
         self._queue: deque[_Entry] = deque()
         self._under_way: dict[str, _Entry] = {}
@@ -208,17 +239,14 @@ class _Run:
         self._known = store.known()
         self._committed = time.monotonic()
 
-    def take(self, number: int, path: Path) -> None:
-        """Looks at one photo; when the queue is full, takes in what the first one gave."""
+    def take(self, found: Found) -> None:
+        """Looks at one file; when the queue is full, takes in what the first one gave."""
+        place = self.store.relative(found.path)
         try:
-            _check_name(path)
-            entry = self._examine(number, path)
+            entry = self._look_at(found, place)
         except ImageError as e:
-            self._fail(self.store.relative(path), e)
+            self._fail(place, e)
             entry = None
-        else:
-            if entry is None:
-                self._skip()
         if entry is not None:
             self._queue.append(entry)
             if len(self._queue) >= AHEAD:
@@ -226,17 +254,39 @@ class _Run:
         if max(len(self.moved), len(self.now_at)) >= MANY_PHOTOS:
             self.commit()
 
+    def _look_at(self, found: Found, place: str) -> _Entry | None:
+        """A photo to be read by another thread; None for a file that is done with already."""
+        if found.error:
+            raise ImageError("read", found.error)
+        number = self._number
+        self._number += 1
+        known = not found.left_out and self._has(found.path, place)
+        # what is known need not be opened; but codes without names go by the number of photos
+        if not known or self.codes.in_order:
+            reason = reason_against(found)
+            if reason:
+                self._number = number
+                self._pass_over(found, place, reason)
+                return None
+        _check_name(found.path)
+        entry = None if known else self._examine(number, found.path, place)
+        if entry is None:
+            self._skip(place)
+        return entry
+
+    def _has(self, path: Path, place: str) -> bool:
+        """Whether the file has its rows and was not changed since."""
+        return self._known.has_file(place, *stat_photo(path), self.reader.aligner.faces)
+
     def finish(self) -> None:
         """Takes in and commits everything."""
         while self._queue:
             self._collect()
         self.commit()
 
-    def _examine(self, number: int, path: Path) -> _Entry | None:
+    def _examine(self, number: int, path: Path, relative: str) -> _Entry | None:
         """The photo, to be read by another thread; None if the store has it already."""
-        relative, selection = self.store.relative(path), self.reader.aligner.faces
-        if self._known.has_file(relative, *stat_photo(path), selection):
-            return None
+        selection = self.reader.aligner.faces
         file = hash_photo(path)
         original = self._under_way.get(file.face_id)
         if original is not None:
@@ -310,9 +360,10 @@ class _Run:
     def _take_rows(self, entry: _Entry, rows: list[FaceRow]) -> None:
         self._rows += rows
         if len(rows) == len(entry.task.kept):
-            self._skip()
+            self._skip(entry.place)
         else:
-            self.done += 1
+            self.report.photos += 1
+            self._settle(entry.place)
 
     def _take_copy(self, entry: _Entry) -> None:
         """What becomes of a copy, now that it is known what became of the original."""
@@ -321,7 +372,7 @@ class _Run:
             self._fail(entry.place, entry.original.error)
             return
         self.now_at[entry.place] = entry.photo
-        self._skip()
+        self._skip(entry.place)
 
     def _give_up(self, entry: _Entry, error: ImageError) -> None:
         entry.error = error
@@ -329,14 +380,34 @@ class _Run:
         self._fail(entry.place, error, entry.task.kept)
 
     def _fail(self, place: str, error: ImageError, kept: Sequence[FaceRow] = ()) -> None:
+        if place in self._failed:  # named twice
+            self.report.skipped += 1
+            return
         if error.stage != "read" and not kept:
             self.now_at.setdefault(place, "")
+        self._failed.add(place)
+        self.report.held |= bool(kept)
         self.report.failures.append(Failure(_printable(place), error.stage, error.reason))
-        self.done += 1
 
-    def _skip(self) -> None:
+    def _skip(self, place: str) -> None:
         self.report.skipped += 1
-        self.done += 1
+        self._settle(place)
+
+    def _settle(self, place: str) -> None:
+        """Notes that a photo is in the store."""
+        self.report.held = True
+        self._cure(place)
+
+    def _cure(self, place: str) -> None:
+        if self.failed_before and (name := _printable(place)) in self.failed_before:
+            self.cured.add(name)
+
+    def _pass_over(self, found: Found, place: str, reason: str) -> None:
+        if reason == NOT_A_PICTURE:
+            self.report.not_pictures += found.files
+        else:
+            self.report.left_out[reason] += found.files
+        self._cure(place)
 
     def _drop_replaced(self) -> None:
         """Removes faces whose photo was overwritten by one that was in the store already, or
@@ -366,7 +437,6 @@ class _Run:
                 self._take_rows(entry, rows)
         if self._rows:
             self.report.ingested += self.store.append(self._rows)
-            self.cured += {row.path for row in self._rows} & self.failed_before
             for row in self._rows:
                 self._under_way.pop(row.photo, None)
             self._rows.clear()

@@ -127,6 +127,25 @@ class Session:
         other.inverter_kind, other.refine = kind, refine
         return other
 
+    def check_files(self) -> None:
+        """Looks whether the files that are named are there, before anything is loaded.
+
+        Raises:
+            ModelFileError: one is not.
+        """
+        named = (
+            ("generator file", self.generator_file, "name it with --generator"),
+            ("encoder file", self.inverter_file, "name it with --inverter"),
+            (
+                "feature catalogue",
+                self.catalogue_path,
+                "fit one with `ris catalog fit` and name it with --catalog",
+            ),
+        )
+        for what, path, advice in named:
+            if path is not None and not path.is_file():
+                raise ModelFileError(f"no {what} {path}: {advice}")
+
     @once
     def generator(self) -> Generator:
         """The face generator.

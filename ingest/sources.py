@@ -1,71 +1,182 @@
-"""Which photos an argument names: a folder, a list of files, a glob pattern or one photo."""
+"""Which photos arguments name: folders, photos, lists of files, patterns, standard input."""
 
 from __future__ import annotations
 
-import glob
+import contextlib
 import os
-from collections.abc import Iterator
+import shutil
+import stat
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-from ris.errors import InputError
+from ingest.folders import Identity, identity, walk
+from ingest.formats import file_format
+from ingest.found import Found
+from ingest.lists import read_list
+from ingest.patterns import expand, is_pattern
+from ingest.recognition import reason_against
+from ris.errors import ImageError, InputError
 
-JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
-SUFFIXES = frozenset(
-    (*JPEG_SUFFIXES, ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2")
-)
-LIST_SUFFIXES = frozenset({".txt", ".lst"})
+STANDARD_INPUT = "-"
+LISTS = frozenset({".txt", ".lst"})
+Arguments = str | Path | Sequence[str | Path]
 
 
-def find_photos(argument: str) -> Iterator[Path]:
-    """The photos that `argument` names, in a fixed order, without holding them all.
+class Sources:
+    """All files that some arguments lead to, in a fixed order; may be gone through repeatedly.
 
-    A folder is searched with its sub-folders (hidden ones and links to folders are left out);
-    a ``.txt`` or ``.lst`` file holds one path a line, relative to the file; anything with
-    ``*``, ``?`` or ``[`` that is no path itself is a glob pattern (``**`` for sub-folders).
+    An argument is a folder (searched with its sub-folders, see `ingest.folders.walk`), a photo, a
+    list of photos (``.txt`` or ``.lst``, see `ingest.lists`), ``-`` for such a list on standard
+    input, or a pattern with ``*``, ``?`` or ``[`` (see `ingest.patterns`). What exists under
+    exactly that name is no pattern. Nothing of what is found is kept, so that any number of files
+    takes no memory.
+
+    Args:
+        arguments: one or several.
+        store: a store's folder, which is not searched.
+
+    Attributes:
+        folders: the arguments that are folders, each once.
+        only_folders: whether there are no others.
+
+    Raises:
+        InputError: nothing is there under one of the names.
+    """
+
+    def __init__(self, arguments: Arguments, store: Path | None = None) -> None:
+        several = [arguments] if isinstance(arguments, str | Path) else list(arguments)
+        if not several:
+            raise InputError("no photos named: name a folder, photos or a list")
+        self.text = briefly(several)
+        self.folders: list[Path] = []
+        self._named: set[Identity] = set()
+        self._apart: set[Identity] = set()
+        self._input: tempfile._TemporaryFileWrapper[bytes] | None = None
+        if store is not None:
+            with contextlib.suppress(OSError):
+                self._apart.add(identity(store))
+        self._parts = [part for a in several if (part := self._part(str(a))) is not None]
+        self.only_folders = len(self._parts) == len(self.folders)
+
+    def _part(self, argument: str) -> Callable[[], Iterator[Found]] | None:
+        """What gives the files of one argument; None for a folder that was named before."""
+        if argument == STANDARD_INPUT:
+            return partial(read_list, self._kept_input(), Path())
+        path = Path(argument)
+        if argument.startswith("~") and not os.path.lexists(path):
+            path = Path(os.path.expanduser(argument))
+        try:
+            mode = os.stat(path).st_mode
+        except (OSError, ValueError) as e:
+            if is_pattern(argument):
+                return partial(expand, str(path))
+            if os.path.lexists(path):
+                raise InputError(f"{argument} cannot be read: {_reason(e)}") from e
+            raise InputError(f"no file or folder {argument}") from e
+        if stat.S_ISDIR(mode):
+            return self._folder(path)
+        if not stat.S_ISREG(mode):
+            raise InputError(f"{argument} is a pipe, socket or device: name - to read a list")
+        suffix = path.suffix.lower()
+        if suffix in LISTS and not _is_picture(path):
+            return partial(read_list, path, path.parent)
+        return partial(iter, (Found(path, named=True),))
+
+    def _folder(self, path: Path) -> Callable[[], Iterator[Found]] | None:
+        this = identity(path)
+        if this in self._named:
+            return None
+        self._named.add(this)
+        self.folders.append(path)
+        self._apart.add(this)
+        return partial(walk, path, self._apart)
+
+    def _kept_input(self) -> Path:
+        """Standard input in a file, to be read more than once; it goes with this object."""
+        if self._input is None:
+            try:
+                self._input = tempfile.NamedTemporaryFile(prefix="ris-list-")  # noqa: SIM115
+                shutil.copyfileobj(sys.stdin.buffer, self._input)
+                self._input.flush()
+            except OSError as e:
+                raise InputError(f"standard input cannot be read: {_reason(e)}") from e
+        return Path(self._input.name)
+
+    def __iter__(self) -> Iterator[Found]:
+        for part in self._parts:
+            yield from part()
+
+    def count(self) -> int:
+        """Number of files, those that are left out too. Opens none of them."""
+        return sum(found.files for found in self)
+
+    def photos(self) -> Iterator[Path]:
+        """The photos, without what is passed over. A file that cannot be read is among them, for
+        who reads it to count."""
+        for found in self:
+            try:
+                if found.error or reason_against(found):
+                    continue
+            except ImageError:
+                pass
+            yield found.path
+
+    def first(self) -> Path:
+        """The first photo.
+
+        Raises:
+            InputError: there is none; says what there is instead.
+        """
+        passed: Counter[str] = Counter()
+        for found in self:
+            try:
+                reason = found.error or reason_against(found)
+            except ImageError:
+                reason = ""
+            if not reason:
+                return found.path
+            passed[reason] += found.files
+        there = ", ".join(f"{count} x {reason}" for reason, count in passed.most_common())
+        raise InputError(f"no photos in {self.text} ({there or 'nothing is there'})")
+
+
+def find_photos(arguments: Arguments) -> Iterator[Path]:
+    """The photos that arguments name, see `Sources`; they are told by their content.
 
     Raises:
         InputError: nothing there, or no photo in it (raised before the first photo).
     """
-    path = Path(argument).expanduser()
-    if path.is_dir():
-        photos = _walk(path)
-    elif path.is_file() and path.suffix.lower() in LIST_SUFFIXES:
-        photos = _listed(path)
-    elif path.is_file():
-        photos = iter([path])
-    elif any(c in argument for c in "*?["):
-        found = sorted(glob.glob(str(path), recursive=True))
-        photos = (Path(p) for p in found if _is_photo(p) and os.path.isfile(p))
-    else:
-        raise InputError(f"no file or folder {argument}")
-    first = next(photos, None)
-    if first is None:
-        raise InputError(f"no photos in {argument} (looked for {' '.join(sorted(SUFFIXES))})")
-    return _chained(first, photos)
+    sources = Sources(arguments)
+    sources.first()
+    return sources.photos()
 
 
-def _chained(first: Path, rest: Iterator[Path]) -> Iterator[Path]:
-    yield first
-    yield from rest
+def briefly(arguments: Sequence[str | Path]) -> str:
+    """Arguments in a message; of many, the first three."""
+    more = f" and {len(arguments) - 3} more" if len(arguments) > 4 else ""
+    return " ".join(map(str, arguments[:3] if more else arguments)) + more
 
 
-def _is_photo(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for where, folders, files in os.walk(folder):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        for name in sorted(files):
-            if _is_photo(name) and not name.startswith("."):
-                yield Path(where) / name
-
-
-def _listed(source: Path) -> Iterator[Path]:
+def is_gone(path: Path) -> bool:
+    """Whether a file is no longer there; one that just cannot be looked at is not gone."""
     try:
-        with source.open(encoding="utf-8") as f:
-            for line in f:
-                if line.strip():
-                    yield source.parent / line.strip()
-    except UnicodeDecodeError as e:
-        raise InputError(f"{source} is not a text file with one path a line") from e
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def _is_picture(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return file_format(path) is not None
+    return False
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

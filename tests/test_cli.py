@@ -163,7 +163,7 @@ def test_a_folder_of_bad_photos_fails(ris, tmp_path):
     status, out, err = ris("ingest", "bad")
     assert status == 1
     assert "1 x read: the file is empty" in out
-    assert err == "ris: no photo in bad gave a face\n"
+    assert err == "ris: no face from bad: the file is empty\n"
 
 
 def test_export_writes_what_it_says(ris, store, tmp_path):

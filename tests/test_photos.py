@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 from ingest.decode import decode_aligned, hash_photo
-from ingest.sources import find_photos
-from ris.errors import ImageError, InputError
+from ris.errors import ImageError
 
 
 def gradient(width: int = 80, height: int = 80) -> np.ndarray:
@@ -163,45 +162,6 @@ def test_bad_files_end_in_one_line_with_their_stage(tmp_path):
     assert "megapixels" in reason("bomb.png")[1]
     assert reason("folder.jpg")[0] == "read"
     assert reason("absent.jpg") == ("read", "No such file or directory")
-
-
-# -- sources ----------------------------------------------------------------------------------
-
-
-def names(argument: object) -> list[str]:
-    return [p.name for p in find_photos(str(argument))]
-
-
-@pytest.fixture
-def folder(tmp_path):
-    for name in ("b.jpg", "a.PNG", "sub/c.webp", "notes.md", ".hidden/d.jpg", ".e.jpg"):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"x")
-    return tmp_path
-
-
-def test_folders_patterns_lists_and_single_photos(folder):
-    assert names(folder) == ["a.PNG", "b.jpg", "c.webp"]
-    assert names(folder / "*.jpg") == ["b.jpg"]
-    assert names(folder / "**" / "*.webp") == ["c.webp"]
-    assert names(folder / "b.jpg") == ["b.jpg"]
-    (folder / "list.txt").write_text("sub/c.webp\n\nb.jpg\n")
-    found = list(find_photos(str(folder / "list.txt")))
-    assert found == [folder / "sub" / "c.webp", folder / "b.jpg"]
-
-
-def test_sources_without_photos_are_explained(folder, tmp_path):
-    (tmp_path / "none").mkdir()
-    with pytest.raises(InputError, match=r"no photos in .*none \(looked for \.bmp"):
-        find_photos(str(tmp_path / "none"))
-    with pytest.raises(InputError, match="no file or folder"):
-        find_photos(str(tmp_path / "absent"))
-    with pytest.raises(InputError, match="no photos"):
-        find_photos(str(tmp_path / "*.xyz"))
-    (tmp_path / "bin.txt").write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(InputError, match="not a text file"):
-        find_photos(str(tmp_path / "bin.txt"))
 
 
 def test_formats_that_start_other_programs_are_not_opened(tmp_path):
