@@ -332,7 +332,7 @@ def test_options_that_cannot_be_used_leave_no_store(work, session):
     with pytest.raises(InputError, match="--max-resolution 3: no style layer is at most 3 px"):
         run(work, wrong)
     assert not (work / ".ris").exists()
-    with pytest.raises(InputError, match="--prune goes with a folder"):
+    with pytest.raises(InputError, match="--prune goes with folders"):
         run(work, session, "photos/seed000100.jpg", prune=True)
 
 
