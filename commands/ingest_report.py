@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def print_report(report: IngestReport) -> None:
+    """The counts, the reasons of failures and the first failed photos."""
     print(
         f"{report.ingested} faces ingested, {report.skipped} skipped (already there), "
         f"{report.failed} failed, in {report.seconds:.1f} s"
