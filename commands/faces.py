@@ -114,7 +114,8 @@ def ingest(
     photos: Annotated[
         list[str],
         typer.Argument(
-            help="Folders, photos, patterns, or lists of paths (.txt, .lst; - for standard input)."
+            help="Folders, photos, patterns, or lists of paths (.txt, .lst, a column of .csv or "
+            ".tsv; - for standard input)."
         ),
     ],
     store: StoreOption = None,

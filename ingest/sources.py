@@ -23,6 +23,7 @@ from ris.errors import ImageError, InputError
 
 STANDARD_INPUT = "-"
 LISTS = frozenset({".txt", ".lst"})
+TABLES = frozenset({".csv", ".tsv"})
 Arguments = str | Path | Sequence[str | Path]
 
 
@@ -30,10 +31,10 @@ class Sources:
     """All files that some arguments lead to, in a fixed order; may be gone through repeatedly.
 
     An argument is a folder (searched with its sub-folders, see `ingest.folders.walk`), a photo, a
-    list of photos (``.txt`` or ``.lst``, see `ingest.lists`), ``-`` for such a list on standard
-    input, or a pattern with ``*``, ``?`` or ``[`` (see `ingest.patterns`). What exists under
-    exactly that name is no pattern. Nothing of what is found is kept, so that any number of files
-    takes no memory.
+    list of photos (``.txt`` or ``.lst``, see `ingest.lists`; ``.csv`` or ``.tsv``, see
+    `ingest.table_lists`), ``-`` for a list on standard input, or a pattern with ``*``, ``?`` or
+    ``[`` (see `ingest.patterns`). What exists under exactly that name is no pattern. Nothing of
+    what is found is kept, so that any number of files takes no memory.
 
     Args:
         arguments: one or several.
@@ -82,8 +83,8 @@ class Sources:
         if not stat.S_ISREG(mode):
             raise InputError(f"{argument} is a pipe, socket or device: name - to read a list")
         suffix = path.suffix.lower()
-        if suffix in LISTS and not _is_picture(path):
-            return partial(read_list, path, path.parent)
+        if suffix in LISTS | TABLES and not _is_picture(path):
+            return partial(_read_table if suffix in TABLES else read_list, path, path.parent)
         return partial(iter, (Found(path, named=True),))
 
     def _folder(self, path: Path) -> Callable[[], Iterator[Found]] | None:
@@ -170,6 +171,12 @@ def is_gone(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return False
+
+
+def _read_table(source: Path, base: Path) -> Iterator[Found]:
+    from ingest.table_lists import read_table_list  # pyarrow, which other arguments do not need
+
+    return read_table_list(source, base)
 
 
 def _is_picture(path: Path) -> bool:

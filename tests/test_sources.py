@@ -419,3 +419,31 @@ def test_a_long_list_takes_no_memory(tmp_path):
     (tmp_path / "list.txt").write_bytes(lines)
     peak_of(tmp_path / "list.txt", 30_000)  # Python's table of names of files grows once
     assert peak_of(tmp_path / "list.txt", 30_000) < 1_500_000
+
+
+# -- tables as lists --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", "file,smiling\na.jpg,1\nsub/b.jpg,0\n"),
+        ("t.csv", "\ufeffperson;photo\r\nAnn;a.jpg\r\nBob;sub/b.jpg\r\n"),
+        ("t.tsv", "name\timage\nAnn\ta.jpg\nBob\t./sub/b.jpg\n"),
+        ("t.csv", "file\na.jpg\nsub/b.jpg\n"),
+        ("t.csv", "a.jpg\nsub/b.jpg\n"),
+        ("t.csv", '"file","say"\n"a.jpg","x, y"\n"sub/b.jpg",""\n'),
+    ],
+)
+def test_a_table_is_a_list_by_its_column_of_files(tmp_path, name, content):
+    make(tmp_path, "a.jpg", "sub/b.jpg")
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    assert names(tmp_path / name) == ["a.jpg", "b.jpg"]
+
+
+def test_a_table_whose_files_are_gone_gives_failures_and_one_of_no_files_an_error(tmp_path):
+    (tmp_path / "t.csv").write_text("person,file\nAnn,a.jpg\n")
+    assert outcomes(tmp_path / "t.csv") == {"No such file or directory": 1}
+    (tmp_path / "u.csv").write_text("person,age\nAnn,31\n")
+    with pytest.raises(InputError, match=r"u.csv is no list of photos: .* \(person, age\)"):
+        find_photos(tmp_path / "u.csv")
