@@ -268,6 +268,23 @@ def test_a_folder_that_could_not_be_read_is_a_failure_until_it_can(work, session
     assert read_failures(store) == []
 
 
+def test_a_damaged_list_of_failures_is_one_line_and_hides_no_face(ris, mixed):
+    assert ris("ingest", "photos").status == 0
+    path = mixed / ".ris" / FILE
+    good = path.read_bytes()
+    for damage in (b"", b"PAR1", good[: len(good) // 2], good[:60] + b"\xff" * 8 + good[68:]):
+        path.write_bytes(damage)
+        for words in (("failures",), ("sql", "select * from failures")):
+            status, _, err = ris(*words)
+            assert status == 1, (damage[:8], words)
+            assert "failures.parquet is damaged" in err and "ris verify --drop-damaged" in err
+            assert err.count("\n") == 1
+        assert ris("sql", "select count(*) from faces").out.endswith("4\n")
+        assert "no_such" in ris("sql", "select * from no_such").err
+    assert ris("ingest", "photos").status == 0
+    assert len(json.loads(ris("failures", "--json")[1])) == 1
+
+
 # -- prune ------------------------------------------------------------------------------------
 
 
