@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from data.failures import Failure, read_failures, update_failures
+from data.failures import FILE, Failure, read_failures, update_failures
 from data.store import Store
 from data.views import run_sql
 from edit.provenance import save_edit
