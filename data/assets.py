@@ -83,13 +83,14 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     Raises:
         ModelFileError: missing or not such a file.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     try:
         with safe_open(path, framework="pt") as f:
             return {k: f.get_tensor(k) for k in f.keys()}, dict(f.metadata() or {})  # noqa: SIM118
-    except (OSError, SafetensorError) as e:
-        raise ModelFileError(f"{path} is not a readable safetensors file: {e}") from e
+    except Exception as e:  # safetensors, torch and the system each have their own
+        reason = (str(e).splitlines() or [type(e).__name__])[0][:160]
+        raise ModelFileError(f"{path} is not a readable safetensors file: {reason}") from e
 
 
 def load_catalogue(generator: Generator, path: Path | None = None) -> FeatureCatalogue:
@@ -113,6 +114,9 @@ def load_catalogue(generator: Generator, path: Path | None = None) -> FeatureCat
             "--catalog"
         )
     tensors, metadata = load_tensors(source)
-    catalogue = FeatureCatalogue.from_tensors(tensors, metadata)
+    try:
+        catalogue = FeatureCatalogue.from_tensors(tensors, metadata)
+    except (ValueError, KeyError, TypeError, RuntimeError) as e:
+        raise ModelFileError(f"{source} is no feature catalogue, or damaged: {e}") from e
     catalogue.check(generator)
     return catalogue

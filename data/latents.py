@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +22,9 @@ GENERATOR = "ris.generator"
 """Key of the generator's fingerprint in a Parquet file's metadata."""
 ROW_GROUP = 1024
 """Codes written, and read, at a time: 2 MB."""
+MOST_PACKED = 100
+"""How many times smaller than its codes an ``.npz`` may be: one W code for every row of W+ makes
+18."""
 
 
 class Codes(Protocol):
@@ -101,7 +107,7 @@ def write_latents(
     table = pa.table({"file": files, "sha256": hashes, "w": flat})
     table = table.replace_schema_metadata({GENERATOR: generator})
     with replacing(path) as temporary:
-        pq.write_table(table, temporary, row_group_size=ROW_GROUP)
+        pq.write_table(table, temporary, row_group_size=ROW_GROUP, write_page_checksum=True)
 
 
 def read_latents(path: Path) -> Latents:
@@ -116,24 +122,51 @@ def read_latents(path: Path) -> Latents:
     """
     if not path.is_file():
         raise InputError(f"no latents file {path}")
-    suffix = path.suffix.lower()
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        raise InputError(f"{path}: latents come as .parquet, .npy, .npz or .pt")
+    with _readable(path):
+        return read(path)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Around whatever reads a file that others made: every error of it is the file's.
+
+    Raises:
+        InputError: in one line.
+    """
     try:
-        if suffix == ".parquet":
-            return _read_parquet(path)
-        if suffix in (".npy", ".npz"):
-            loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-            if suffix == ".npz":
-                names = list(loaded)
-                if len(names) != 1 and "w" not in names:
-                    raise InputError(f"{path} holds {', '.join(names)}: name the codes `w`")
-                loaded = loaded["w" if "w" in names else names[0]]
-            _check_shape(loaded.dtype.kind, loaded.shape, path)
-            return Latents(_ArrayCodes(loaded, path))
-        if suffix in (".pt", ".pth"):
-            return Latents(_ArrayCodes(_read_torch(path), path))
-    except (OSError, ValueError, KeyError, EOFError, pa.ArrowException) as e:
-        raise InputError(f"{path} is not a readable latents file: {e}") from e
-    raise InputError(f"{path}: latents come as .parquet, .npy, .npz or .pt")
+        yield
+    except InputError:
+        raise
+    except Exception as e:  # numpy, zipfile, zlib and Arrow each have their own
+        reason = (str(e).splitlines() or [type(e).__name__])[0][:160]
+        raise InputError(f"{path} is not a readable latents file, or damaged: {reason}") from e
+
+
+def _read_npy(path: Path) -> Latents:
+    loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(loaded, np.ndarray):
+        raise InputError(f"{path} is no .npy file")
+    return _of_array(loaded, path)
+
+
+def _read_npz(path: Path) -> Latents:
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.file_size > MOST_PACKED * max(entry.compress_size, 1 << 16):
+                raise InputError(f"{path}: {entry.filename} unpacks to far more than codes could")
+    with np.load(path, allow_pickle=False) as loaded:
+        names = list(loaded)
+        if len(names) != 1 and "w" not in names:
+            raise InputError(f"{path} holds {', '.join(names)}: name the codes `w`")
+        return _of_array(loaded["w" if "w" in names else names[0]], path)
+
+
+def _of_array(array: np.ndarray, path: Path) -> Latents:
+    _check_shape(array.dtype.kind, array.shape, path)
+    return Latents(_ArrayCodes(array, path))
 
 
 def _read_torch(path: Path) -> np.ndarray:
@@ -160,8 +193,15 @@ def _read_torch(path: Path) -> np.ndarray:
 
 
 def _read_parquet(path: Path) -> Latents:
-    file = pq.ParquetFile(path, memory_map=True)
+    file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+    for name in ("file", "w"):
+        if name not in file.schema_arrow.names:
+            raise InputError(f"{path} has no column {name}")
     table = file.read([n for n in file.schema_arrow.names if n in ("file", "sha256")])
+    for name in table.column_names:
+        column = table[name]
+        if not _is_text(column.type) or column.null_count:
+            raise InputError(f"{path}: column {name} has to hold a text in every row")
     kind = file.schema_arrow.field("w").type
     if not pa.types.is_fixed_size_list(kind):
         raise InputError(f"{path}: column w is {kind}, expected a fixed-size list of 512 floats")
@@ -208,13 +248,18 @@ class _ParquetCodes:
     def __getitem__(self, index: int) -> np.ndarray:
         group = int(np.searchsorted(self._starts, index, side="right")) - 1
         if group != self._held:
-            column = self._file.read_row_group(group, ["w"])["w"].combine_chunks()
+            with _readable(self._path):
+                column = self._file.read_row_group(group, ["w"])["w"].combine_chunks()
             if column.null_count or column.flatten().null_count:
                 raise InputError(f"{self._path}: column w has missing values")
             self._group = column.flatten().to_numpy().reshape(len(column), -1)
             self._held = group
         code = self._group[index - self._starts[group]]
         return _finite(np.array(code, dtype=np.float32), self._path)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _check_shape(kind: str, shape: tuple[int, ...], path: Path) -> None:
@@ -229,3 +274,16 @@ def _finite(code: np.ndarray, path: Path) -> np.ndarray:
     if not np.isfinite(code).all():
         raise InputError(f"{path} holds values that are not finite")
     return code
+
+
+def _read_pt(path: Path) -> Latents:
+    return Latents(_ArrayCodes(_read_torch(path), path))
+
+
+_READERS: dict[str, Callable[[Path], Latents]] = {
+    ".parquet": _read_parquet,
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".pt": _read_pt,
+    ".pth": _read_pt,
+}

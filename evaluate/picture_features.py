@@ -8,7 +8,6 @@ A file of features is an ``.npz`` without pickled objects, so that opening it ru
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -211,10 +210,11 @@ class Features:
         try:
             with np.load(path, allow_pickle=False) as f:
                 rows, extractor = f["features"], str(f["extractor"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
+        except Exception as e:  # numpy, zipfile and zlib each have their own
+            reason = (str(e).splitlines() or [type(e).__name__])[0][:160]
             raise InputError(
                 f"{path} is no file of features: an .npz with features (N, D) and extractor, a "
-                f"name, is wanted ({e})"
+                f"name, is wanted ({reason})"
             ) from e
         if rows.ndim != 2 or 0 in rows.shape or not np.issubdtype(rows.dtype, np.floating):
             raise InputError(f"{path}: features are (N, D) floats, not {rows.shape} {rows.dtype}")

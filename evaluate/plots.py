@@ -49,7 +49,7 @@ def _import_matplotlib() -> None:
     A notebook sets the variable to a backend that draws in it. A command that is run from there
     inherits it, may lack that backend, and needs none; matplotlib would refuse to be imported.
     """
-    if "matplotlib" in sys.modules:
+    if sys.modules.get("matplotlib") is not None:
         return
     named = os.environ.pop("MPLBACKEND", None)
     try:

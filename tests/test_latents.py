@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
-from data.latents import read_latents
+from data.latents import read_latents, write_latents
 from ris.errors import InputError
 
 W = np.float32(np.random.RandomState(0).standard_normal((3, 512)))
@@ -89,3 +93,69 @@ def test_files_that_hold_more_are_refused(tmp_path):
     with pytest.raises(InputError, match="fewer numbers"):
         read_latents(tmp_path / "huge.pt")
     assert not (tmp_path / "ran").exists()
+
+
+def codes_of(path):
+    """All codes of a file, or the line that refuses it."""
+    try:
+        found = read_latents(path)
+        return found.files, np.stack([found.codes[i] for i in range(len(found.codes))])
+    except InputError as e:
+        assert "\n" not in str(e) and str(path) in str(e)
+        return None
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".pt", ".parquet"])
+def test_damaged_files_are_refused_or_read_in_full(suffix, tmp_path):
+    """Bits are flipped, ends cut off. Where a file carries checksums, nothing else is read."""
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".parquet":
+        write_latents(path, W, ["a.jpg", "b.jpg", "c.jpg"], ["0", "1", "2"], "generator")
+    else:
+        write(path, W)
+    whole, content = codes_of(path), path.read_bytes()
+    refused, rng = 0, np.random.default_rng(3)
+    for number in range(300):
+        broken = bytearray(content)
+        if number % 5:
+            broken[rng.integers(len(broken))] ^= 1 << rng.integers(8)
+        else:
+            del broken[rng.integers(len(broken)) :]
+        path.write_bytes(broken)
+        found = codes_of(path)
+        refused += found is None
+        if found is not None and suffix in (".npz", ".parquet"):
+            assert found[0] == whole[0] or suffix == ".parquet"  # a name lies in the footer
+            np.testing.assert_array_equal(found[1], whole[1])
+    assert refused > 60  # every one that was cut off at least
+
+
+def test_a_table_of_codes_needs_its_columns(tmp_path):
+    path = tmp_path / "a.parquet"
+    codes = pa.FixedSizeListArray.from_arrays(pa.array(W.reshape(-1)), 512)
+    for table, message in [
+        ({"w": codes}, "has no column file"),
+        ({"file": ["a", "b", "c"]}, "has no column w"),
+        ({"file": ["a", None, "c"], "w": codes}, "column file has to hold a text in every row"),
+        ({"file": [1, 2, 3], "w": codes}, "column file has to hold a text in every row"),
+        ({"file": ["a", "b", "c"], "sha256": [b"0"] * 3, "w": codes}, "column sha256 has to hold"),
+    ]:
+        pq.write_table(pa.table(table), path)
+        with pytest.raises(InputError, match=message):
+            read_latents(path)
+
+
+def test_a_packed_file_cannot_fill_the_memory(tmp_path):
+    path = tmp_path / "a.npz"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("w.npy", "w") as f,
+    ):
+        np.lib.format.write_array_header_1_0(
+            f, {"descr": "<f4", "fortran_order": False, "shape": (1 << 14, 512)}
+        )
+        for _ in range(32):
+            f.write(bytes(1 << 20))
+    assert path.stat().st_size < 1 << 16
+    with pytest.raises(InputError, match="unpacks to far more than codes could"):
+        read_latents(path)
