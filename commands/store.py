@@ -13,7 +13,7 @@ from commands.terminal import named_apart, plain, print_json
 from ris.errors import InputError
 
 if TYPE_CHECKING:
-    from data.store import Store
+    pass
 
 
 def info(store: StoreOption = None, as_json: JsonOption = False) -> None:
@@ -91,11 +91,12 @@ def verify(
         return
 
     from data.verify import verify as check
+    from index.verify import check_indices
     from ris.errors import StoreError
 
     opened = open_store(store)
     found = check(opened, drop_damaged=drop_damaged)
-    indices = [str(problem) for problem in _index_problems(opened)]
+    indices = [str(problem) for problem in check_indices(opened)]
     if as_json:
         print_json({**vars(found), "indices": indices})
     else:
@@ -118,10 +119,6 @@ def verify(
     left = [*([] if drop_damaged else found.problems), *indices]
     if left:
         raise StoreError(f"{len(left)} damaged beside the faces: {left[0]}")
-
-
-def _index_problems(store: Store) -> list[str]:
-    return []
 
 
 def _recover(folder: Path, like: Path | None, as_json: bool) -> None:

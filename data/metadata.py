@@ -18,9 +18,10 @@ from data.column_types import without_nan
 from data.durable import replacing
 from data.file_names import FileNames
 from data.manifest import StoreSettings
+from data.metadata_file import METADATA, damaged_metadata
 from data.store import Store
 from data.tables import Table, read_table
-from data.views import METADATA, columns_of, damaged_metadata
+from data.views import columns_of
 from ris.errors import InputError
 
 FILE_COLUMNS = ("file", "filename", "file_name", "path", "image", "image_id", "name")

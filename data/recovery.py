@@ -201,7 +201,7 @@ def _settings(folder: Path, found: Sequence[_Found], like: StoreSettings | None)
             "with the same options into a new store, then `ris verify --recover --like THAT_STORE`"
         )
     for f in found:
-        if f.settings not in (None, chosen) or f.columns != shards.schema(chosen):
+        if f.settings not in (None, chosen) or not shards.is_of(f.columns, chosen):
             raise StoreError(
                 f"{f.shard.file} in {folder / FACES} was made with other settings than "
                 f"{'the other shards' if said else 'the store that was named'}: move it away, or "

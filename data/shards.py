@@ -8,6 +8,7 @@ the store any more.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data import sealed
@@ -90,7 +92,7 @@ def photo_of(face: str) -> str:
 
 
 def schema(settings: StoreSettings) -> pa.Schema:
-    """Arrow schema of a shard; vectors are fixed-size lists."""
+    """Arrow schema of a shard; vectors are fixed-size lists, lists that may be missing are not."""
     scores = len(settings.classes) * settings.covered.channels
     return pa.schema(
         [
@@ -102,8 +104,20 @@ def schema(settings: StoreSettings) -> pa.Schema:
     )
 
 
+def is_of(found: pa.Schema, settings: StoreSettings) -> bool:
+    """Whether a file's columns are those of a shard of a store, of this version or before."""
+    wanted = schema(settings)
+    return found.names == wanted.names and all(
+        f.type == w.type or (f.name in SHAPES and f.type == _fixed(f.name))
+        for f, w in zip(found, wanted, strict=True)
+    )
+
+
 _NUMBERS = {pa.float16(): np.float16, pa.float32(): np.float32}
 """Numpy's types for the values of vectors; Arrow's own answer needs pandas before pyarrow 26."""
+_LIST = pa.list_(pa.float32())
+"""Of `SHAPES`. Arrow before 26 cannot read missing values of fixed-size lists, which older shards
+have."""
 _ALWAYS = [
     pa.field("id", pa.string(), nullable=False),
     pa.field("path", pa.string(), nullable=False),
@@ -116,12 +130,12 @@ _ALWAYS = [
     pa.field("face", pa.int32()),
     pa.field("selection", pa.string()),
     pa.field("aligned", pa.bool_()),
-    pa.field("quad", pa.list_(pa.float32(), 8)),
-    pa.field("box", pa.list_(pa.float32(), 4)),
+    pa.field("quad", _LIST),
+    pa.field("box", _LIST),
     pa.field("yaw", pa.float32()),
     pa.field("pitch", pa.float32()),
     pa.field("roll", pa.float32()),
-    pa.field("blendshapes", pa.list_(pa.float32(), len(BLENDSHAPES))),
+    pa.field("blendshapes", _LIST),
 ]
 _PLAIN = {field.name: field.type for field in _ALWAYS}
 
@@ -305,12 +319,23 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
 def _check_columns(found: pa.Schema) -> None:
     """Fails for a file that is no shard of any store; shards without a seal may be anything."""
     for name, wanted in _PLAIN.items():
-        if found.field(name).type != wanted:
-            raise ValueError(f"its column {name} is {found.field(name).type}")
+        kind = found.field(name).type
+        if kind != wanted and not (name in SHAPES and kind == _fixed(name)):
+            raise ValueError(f"its column {name} is {kind}")
     for name, of in _VALUES.items():
         kind = found.field(name).type
         if not pa.types.is_fixed_size_list(kind) or kind.value_type != of:
             raise ValueError(f"its column {name} is {kind}")
+
+
+def _size(name: str) -> int:
+    """Values of one of `SHAPES`."""
+    return math.prod(SHAPES[name])
+
+
+def _fixed(name: str) -> pa.DataType:
+    """Type that one of `SHAPES` had in earlier versions."""
+    return pa.list_(pa.float32(), _size(name))
 
 
 def _group(f: pq.ParquetFile, number: int, columns: Sequence[str] | None) -> pa.Table:
@@ -326,6 +351,12 @@ def _checked(table: pa.Table, columns: Sequence[str] | None, rows: int) -> pa.Ta
         raise ValueError(f"it gives {table.num_rows} rows instead of {rows}")
     table = table.replace_schema_metadata(None).combine_chunks()
     table.validate(full=True)
+    for name in SHAPES.keys() & table.column_names:
+        if table[name].type != _LIST:
+            at = table.column_names.index(name)
+            table = table.set_column(at, pa.field(name, _LIST), table[name].cast(_LIST))
+        if pc.all(pc.equal(pc.list_value_length(table[name]), _size(name))).as_py() is False:
+            raise ValueError(f"its column {name} has lists of another length")
     for name in columns or table.column_names:
         if name in _NEEDED and table[name].null_count:
             raise ValueError(f"its column {name} lacks a value")

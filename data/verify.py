@@ -7,10 +7,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data import commit, sealed, shards
+from data import commit, metadata_file, sealed, shards
 from data import failures as failures_file
 from data import statistics as statistics_file
-from data import views as metadata_file
 from data.aside import put_aside
 from data.hashing import file_sha256
 from data.manifest import Manifest, Shard

@@ -13,11 +13,10 @@ from data import failures, sealed, shards
 from data.blendshapes import BLENDSHAPES, DERIVED
 from data.commit import FACES
 from data.manifest import Manifest, StoreSettings
+from data.metadata_file import METADATA, damaged_metadata
 from data.store import Store
 from ris.errors import QueryError, StoreError
 
-METADATA = "metadata.parquet"
-REMEDY = "`ris verify --drop-damaged` puts it aside, then give the table again with --metadata"
 _QUERY_ERRORS = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
 """What no file has to do with."""
 
@@ -75,11 +74,6 @@ def _metadata(path: Path) -> dataset.Dataset:
     except sealed.DamagedError as e:
         raise damaged_metadata(e) from e
     return _dataset([path])
-
-
-def damaged_metadata(error: sealed.DamagedError) -> StoreError:
-    """The error for metadata that cannot be read."""
-    return StoreError(f"{error.path} is damaged ({error.reason}): {REMEDY}")
 
 
 def _check_files(store: Store, manifest: Manifest) -> None:

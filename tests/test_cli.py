@@ -244,3 +244,22 @@ def test_a_transfer_that_cannot_be_is_one_line(ris, words, message):
     status, printed, error = ris("transfer", *words)
     assert (status, printed) == (1, "")
     assert message in error and error.count("\n") == 1
+
+
+def test_verify_reads_the_indices_too_and_a_rebuild_heals_them(ris, store):
+    assert ris("verify").status == 0
+    file = max(
+        (store / "index" / "nose").rglob("*"), key=lambda p: p.is_file() and p.stat().st_size
+    )
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+    status, out, err = ris("verify")
+    assert status == 1
+    assert "ris index --feature nose --rebuild" in err
+    assert err.count("\n") == 1
+    problems = json.loads(ris("verify", "--json").out)["indices"]
+    assert len(problems) == 1
+    assert problems[0] in out
+    assert ris("index", "--feature", "nose", "--rebuild").status == 0
+    assert ris("verify").status == 0

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from data.failures import read_failures
-from data.inspect import verify
 from data.manifest import Manifest
 from data.metadata import join_metadata
 from data.shards import FaceRow
 from data.store import Store
+from data.verify import verify
 from data.views import run_sql, select_ids
 from index.build import build_indices
 from ingest.alignment.cut import cut_again
