@@ -8,6 +8,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from conftest import ROOT
 from test_store import SETTINGS, row
@@ -34,6 +35,8 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     """A store that an earlier version wrote: no checksum anywhere, faces 0, 2, 3 and 4."""
+    if int(pa.__version__.partition(".")[0]) < 26:
+        pytest.skip("Arrow before 26 cannot read the missing lists of that version's shards")
     return Path(shutil.copytree(FORMAT2, tmp_path / ".ris"))
 
 

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pyarrow as pa
 import pytest
 from conftest import ROOT
 from test_store import SETTINGS, content, row
@@ -42,6 +43,8 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     """A store of an earlier version: faces 0 and 2 in one shard, 3 and 4 in another."""
+    if int(pa.__version__.partition(".")[0]) < 26:
+        pytest.skip("Arrow before 26 cannot read the missing lists of that version's shards")
     return Path(shutil.copytree(FORMAT2, tmp_path / "old" / ".ris"))
 
 
