@@ -237,7 +237,9 @@ def test_a_type_that_sql_cannot_read_is_refused(store, tmp_path):
 def test_damaged_metadata_is_told(store, join):
     join("file,a\n0001.jpg,1\n")
     (store.folder / METADATA).write_bytes(b"PAR1")
-    with pytest.raises(StoreError, match="`ris verify --drop-damaged` puts it aside, then give the table again"):
+    with pytest.raises(
+        StoreError, match="`ris verify --drop-damaged` puts it aside, then give the table again"
+    ):
         join("file,a\n0001.jpg,1\n")
 
 

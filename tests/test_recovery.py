@@ -7,8 +7,8 @@ import json
 import shutil
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
 from test_store import SETTINGS, content, row

@@ -179,7 +179,7 @@ def test_a_damaged_index_names_the_command(filled, tmp_path):
     store = copy_of(filled, tmp_path)
     (vectors,) = (store.folder / "index" / "eyes").rglob("vectors.f16")
     vectors.write_bytes(vectors.read_bytes()[:1000])
-    with pytest.raises(StoreError, match=r"`ris index --feature eyes`"):
+    with pytest.raises(StoreError, match=r"`ris index --feature eyes --rebuild`"):
         search(store, oracle(filled, "eyes")[0][0], {"eyes": 1.0})
 
 
