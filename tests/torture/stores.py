@@ -1,0 +1,171 @@
+"""Tiny stores that have everything a store can have, and what can be seen of one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from data.failures import Failure, read_failures, update_failures
+from data.manifest import StoreSettings
+from data.metadata import join_metadata
+from data.shards import FaceRow
+from data.statistics import style_statistics
+from data.store import Store
+from data.views import run_sql
+from index.build import build_indices
+from index.directory import open_index
+from index.feature import index_folder
+from ris.layout import StyleLayer
+
+SETTINGS = StoreSettings(
+    generator="toy-1",
+    generator_name="toy",
+    catalogue="catalogue-1",
+    classes=("eyes", "mouth", "hair"),
+    layers=(
+        StyleLayer("a", 16, 4, 0, early=True),
+        StyleLayer("b", 24, 16, 0),
+        StyleLayer("rgb", 8, 16, 1, to_image=True),
+        StyleLayer("c", 24, 32, 1),
+        StyleLayer("d", 8, 64, 1),
+    ),
+    max_resolution=32,
+    instance_norm=True,
+    latent_rows=2,
+    latent_size=512,
+)
+CHANNELS = 80
+COVERED = 72
+FACES = 60
+PHOTOS = 10
+FEATURE = "eyes"
+
+
+def row(number: int, *, path: str | None = None, face: str | None = None) -> FaceRow:
+    """A face that its number gives."""
+    rng = np.random.default_rng(number)
+    scores = rng.random((3, COVERED)) * (rng.random((3, COVERED)) < 0.4)
+    return FaceRow(
+        id=face or hashlib.sha256(str(number).encode()).hexdigest()[:20],
+        path=path or f"photos/{number:04d}.jpg",
+        width=100,
+        height=120 + number,
+        file_size=1000 + number,
+        file_mtime_ns=number,
+        inverter="given",
+        inversion_error=None,
+        w=rng.standard_normal((2, 512), dtype=np.float32),
+        sigma=rng.standard_normal(CHANNELS, dtype=np.float32),
+        scores=scores.astype(np.float16),
+        roll=float(number % 7),
+    )
+
+
+def rows(first: int, last: int) -> list[FaceRow]:
+    """The faces first, ..., last - 1."""
+    return [row(number) for number in range(first, last)]
+
+
+def make(folder: Path, faces: int = FACES, kinds: dict[str, str] | None = None) -> Store:
+    """A store in ``folder/.ris`` with shards, statistics, failures, metadata and indices."""
+    folder.mkdir(parents=True)
+    store = Store.create(folder / ".ris", SETTINGS)
+    for first in range(0, faces, 20):
+        store.append(rows(first, min(first + 20, faces)))
+    table = folder / "labels.csv"
+    lines = [f"{number:04d}.jpg,{number % 5},name {number}" for number in range(faces)]
+    table.write_text("\n".join(["file,age,word", *lines]) + "\n")
+    join_metadata(store, table)
+    update_failures(store, [Failure("photos/bad.jpg", "decode", "damaged")], [])
+    style_statistics(store)
+    for feature, kind in (kinds if kinds is not None else {FEATURE: "exact"}).items():
+        build_indices(store, [feature], kind=kind)
+    photos = folder / "new"
+    photos.mkdir()
+    for number in range(PHOTOS):
+        pixels = np.random.default_rng(number).integers(0, 255, (40, 40, 3), np.uint8)
+        Image.fromarray(pixels).save(photos / f"{number}.png")
+    (photos / "broken.png").write_bytes((photos / "0.png").read_bytes()[:200])
+    return store
+
+
+def faces(store: Store) -> dict[str, str]:
+    """A hash of everything in every row, by id."""
+    found: dict[str, str] = {}
+    for batch in store.batches():
+        names = batch.column("id").to_pylist()
+        plain = [n for n in batch.schema.names if n not in ("w", "sigma", "scores")]
+        values = batch.select(plain).to_pylist()
+        arrays = [
+            batch.column(n).flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1)
+            for n in ("w", "sigma", "scores")
+        ]
+        for i, name in enumerate(names):
+            if name in found:
+                raise AssertionError(f"the face {name} is there twice")
+            digest = hashlib.sha256(json.dumps(values[i], sort_keys=True).encode())
+            for array in arrays:
+                digest.update(array[i].tobytes())
+            found[name] = digest.hexdigest()[:16]
+    return found
+
+
+def metadata(store: Store) -> list[Any]:
+    """The user's columns, by id."""
+    columns, values = run_sql(store, "select * from faces order by id")
+    keep = [i for i, c in enumerate(columns) if c in ("id", "age", "word", "user_age", "height2")]
+    return [[columns[i] for i in keep], [[row[i] for i in keep] for row in values]]
+
+
+def index(store: Store, feature: str) -> dict[str, Any]:
+    """What an index holds and what it answers."""
+    found = open_index(index_folder(store, feature))
+    dims = found.meta.dims
+    ids = [] if found.ids is None else [name.decode() for name in np.asarray(found.ids)]
+    queries = np.stack([np.random.default_rng(i).standard_normal(dims) for i in range(3)])
+    ends = found.index.search(queries.astype(np.float32), 5)
+    attached = hashlib.sha256()
+    for name in sorted(found.attached):
+        attached.update(np.ascontiguousarray(found.attached[name]).tobytes())
+    return {
+        "kind": found.meta.kind,
+        "ids": ids,
+        "attached": attached.hexdigest()[:16],
+        "nearest": [ends.nearest.rows.tolist(), ends.nearest.scores.tolist()],
+        "furthest": [ends.furthest.rows.tolist(), ends.furthest.scores.tolist()],
+    }
+
+
+def statistics(store: Store) -> str:
+    """A hash of the statistics of sigma."""
+    arrays = style_statistics(store).to_arrays()
+    return hashlib.sha256(b"".join(arrays[n].tobytes() for n in sorted(arrays))).hexdigest()[:16]
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """Everything of the store in ``folder/.ris``; indices that are missing are left out."""
+    if not (folder / ".ris" / "manifest.json").exists():
+        return {"faces": {}, "metadata": [], "failures": [], "indices": {}}
+    store = Store.open(folder / ".ris")
+    indices = {
+        path.parent.name: index(store, path.parent.name)
+        for path in sorted((folder / ".ris" / "index").glob("*/meta.json"))
+    }
+    return {
+        "faces": faces(store),
+        "metadata": metadata(store) if store.manifest().rows else [],
+        "failures": [[f.path, f.stage, f.reason] for f in read_failures(store)],
+        "indices": indices,
+    }
+
+
+def quiet_arrow() -> None:
+    """One thread: children are forked from this process."""
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
