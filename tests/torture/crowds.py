@@ -20,7 +20,6 @@ from tests.torture.faults import WRONG, seen
 from tests.torture.findings import Finding, Tally
 from tests.torture.operations import Workplace, _join
 from tests.torture.stores import FACES, FEATURE, rows
-from tests.torture.verification import verified
 
 SECONDS = 2.5
 BUSY = ("another process", "another run", "is being written", "run the command again")
@@ -64,8 +63,9 @@ class Crowds:
             outcome = _ended(pid, reading, deadline, self._own(name) / "stderr.txt")
             planned = name in killed and outcome.message == f"signal {int(signal.SIGKILL)}"
             wrong = "" if planned else self._wrong(name, outcome)
-            self._count(number, name.split()[0], wrong, "died" if planned else outcome.status,
-                        f"{name}, killed: {sorted(killed)}", f"{outcome.message}\n{outcome.trace}")  # fmt: skip
+            status = "died" if planned else outcome.status
+            what, proof = f"{name}, killed: {sorted(killed)}", f"{outcome.message}\n{outcome.trace}"
+            self._count(number, name.split()[0], wrong, status, what, proof)
         self._afterwards(folder, number, killed)
 
     def _own(self, name: str) -> Path:
@@ -149,7 +149,7 @@ class Crowds:
 
         def verifier() -> None:
             while time.monotonic() < end:
-                found = verified(Store.open(place))
+                found = stores.problems(Store.open(place))
                 if found["damaged"]:
                     raise AssertionError(f"damaged: {found['damaged']}")
 
@@ -198,7 +198,7 @@ class Crowds:
         ids = {name for name in found["ids"] if name}
         if ids - set(stores.faces(store)):
             raise AssertionError("the index has faces that the store lost")
-        if verified(store)["damaged"]:
+        if stores.problems(store)["damaged"]:
             raise AssertionError("verify finds damage")
 
 

@@ -116,9 +116,7 @@ class Bench:
 
         return arm
 
-    def _must(
-        self, operation: Operation, work: Callable[[], Any], before: Any = None
-    ) -> Any:
+    def _must(self, operation: Operation, work: Callable[[], Any], before: Any = None) -> Any:
         outcome = self.children.run(work, before)
         if outcome.status != "ok":
             raise AssertionError(f"undisturbed, {operation.name}: {outcome}")
@@ -149,13 +147,13 @@ class Bench:
             return outcome, wrong, f"afterwards: {left.message}\n{left.trace}"
         if difference := between(first, last, left.value, operation.whole):
             return outcome, "loss", difference
-        if outcome.status == "ok" and (left.value != last or outcome.value != value):
-            if not (operation.reads and operation.group == "verify"):
-                proof = differs(last, left.value) or f"gave {outcome.value!r}, not {value!r}"
-                return outcome, "silent change", proof[:2000]
+        done = outcome.status == "ok" and operation.group != "verify"
+        if done and (left.value != last or outcome.value != value):
+            proof = differs(last, left.value) or f"gave {outcome.value!r}, not {value!r}"
+            return outcome, "silent change", proof[:2000]
         again = self.children.run(lambda: operation.work(folder))
-        done = operation.once and left.value == last and again.status == "refused"
-        if again.status != "ok" and not done:
+        fine = operation.once and left.value == last and again.status == "refused"
+        if again.status != "ok" and not fine:
             wrong = WRONG.get(again.status, "loss")
             return outcome, wrong, f"the next run: {again.message}\n{again.trace}"
         final = self.children.run(lambda: seen(folder))
@@ -233,7 +231,7 @@ class Faults:
         rng = random.Random(f"{self.seed}/faults/{number}")
         operation = OPERATIONS[number % len(OPERATIONS)]
         names = [n for n in MODES if n.endswith("reading")] if operation.reads else list(MODES)
-        name = names[number // len(OPERATIONS) % len(names)]
+        name = names[(number // len(OPERATIONS) + number) % len(names)]
         mode, kinds, code = MODES[name]
         count = self.bench.count(operation, kinds)
         if not count:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+MOST = 5
+"""Findings of one kind that are kept; the counts have all of them."""
 WRONG = ("crash", "hang", "raw error", "silent change", "loss")
 
 
@@ -33,6 +36,13 @@ class Finding:
     trace: str = ""
 
     @property
+    def kind(self) -> str:
+        """Alike for findings that are probably of one cause."""
+        where = re.findall(r'File "[^"]*?([^/"]+/[^/"]+)", line (\d+)', self.trace)
+        head = re.sub(r"\d+|'[^']*'|\S*/\S*", "…", self.trace.strip().split("\n")[0])[:80]
+        return f"{self.wrong}|{self.group}|{head}|{where[-1:]}"
+
+    @property
     def id(self) -> str:
         """Names it: `--repeat ID`."""
         return ":".join(str(value) for value in self.steps.values())
@@ -50,6 +60,7 @@ class Tally:
     done: Counter[str] = field(default_factory=Counter)
     results: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
 
     def count(self, section: str, group: str, result: str) -> None:
         """One trial more."""
@@ -57,7 +68,10 @@ class Tally:
         self.results[f"{section}|{group}|{result}"] += 1
 
     def wrong(self, finding: Finding) -> None:
-        """Keeps a finding."""
+        """Keeps a finding; of many of one kind, the first."""
+        self.kinds[finding.kind] += 1
+        if self.kinds[finding.kind] > MOST:
+            return
         self.findings.append(finding)
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("a") as out:

@@ -174,5 +174,7 @@ class Mutations:
             how, _ = mutated(random.Random(seed), data)
             steps = {"section": self.section, "seed": self.seed, "number": number, "place": i}
             proof = f"{outcome.message}\n{outcome.trace}"
-            finding = Finding(wrong, self.section, target.group, steps, f"{target.name}: {how}", proof)
+            finding = Finding(
+                wrong, self.section, target.group, steps, f"{target.name}: {how}", proof
+            )
             self.tally.wrong(finding)

@@ -20,7 +20,6 @@ from data.inspect import export, summary
 from data.latents import Latents, read_latents, write_latents
 from data.metadata import join_metadata
 from data.statistics import FILE as STATISTICS
-from data.statistics import style_statistics
 from data.store import Store
 from index.build import build_indices, refresh_indices
 from ingest.alignment.cut import Aligner
@@ -30,7 +29,6 @@ from query.search import Searcher
 from ris.errors import RisError
 from tests.torture import stores
 from tests.torture.stores import FACES, FEATURE, SETTINGS, rows
-from tests.torture.verification import verified
 
 KINDS = ("exact", "sketch", "flat", "ivf", "hnsw", "pq")
 FAISS_KINDS = ("flat", "ivf", "hnsw", "pq")
@@ -78,7 +76,9 @@ class _Embedder:
     def embed_all(self, codes: list[torch.Tensor]) -> list[Embedded]:
         found = []
         for code in codes:
-            rng = np.random.default_rng(int(hashlib.sha256(code.numpy().tobytes()).hexdigest()[:8], 16))
+            rng = np.random.default_rng(
+                int(hashlib.sha256(code.numpy().tobytes()).hexdigest()[:8], 16)
+            )
             found.append(
                 Embedded(
                     code.expand(2, -1).clone(),
@@ -164,7 +164,7 @@ def _update(folder: Path) -> None:
 
 
 def _verify(folder: Path) -> dict[str, Any]:
-    return verified(_open(folder))
+    return stores.problems(_open(folder))
 
 
 def _export(folder: Path) -> None:
@@ -288,5 +288,3 @@ class Workplace:
             shutil.rmtree(self.case)
         shutil.copytree(self.template(template), self.case)
         return self.case
-
-

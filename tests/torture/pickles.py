@@ -44,14 +44,23 @@ def named(canary: Path) -> Iterator[tuple[str, bytes]]:
         yield f"{module}.{name} stacked", stacked
         yield f"{module}.{name} inst", b"(" + touch + b"i" + f"{module}\n{name}\n".encode() + b"."
         yield f"{module}.{name} obj", b"(c" + f"{module}\n{name}\n".encode() + touch + b"o."
-        yield f"{module}.{name} newobj", b"c" + f"{module}\n{name}\n".encode() + touch + b"\x85\x81."
+        yield (
+            f"{module}.{name} newobj",
+            b"c" + f"{module}\n{name}\n".encode() + touch + b"\x85\x81.",
+        )
     code = _text(f"open({str(canary)!r}, 'w')")
     for name in ("eval", "exec", "__import__", "compile", "open", "getattr"):
         yield f"builtins.{name}", _calls("builtins", name, code)
     yield "torch.load", _calls("torch", "load", touch)
     yield "numpy.load", _calls("numpy", "load", touch)
     yield "torch._utils._rebuild_tensor_v2", _calls("torch._utils", "_rebuild_tensor_v2", touch)
-    for tag, form in ((b"\x8e", "<Q"), (b"\x8d", "<Q"), (b"\x96", "<Q"), (b"B", "<I"), (b"X", "<I")):
+    for tag, form in (
+        (b"\x8e", "<Q"),
+        (b"\x8d", "<Q"),
+        (b"\x96", "<Q"),
+        (b"B", "<I"),
+        (b"X", "<I"),
+    ):
         for size in (1 << 30, (1 << 31) - 1, (1 << 40), (1 << 63)):
             if size < 1 << (8 * struct.calcsize(form)):
                 yield f"{tag!r} of {size}", b"\x80\x05" + tag + struct.pack(form, size) + b"abc."
@@ -89,7 +98,11 @@ def named(canary: Path) -> Iterator[tuple[str, bytes]]:
 
 def _shared(name: str, opener: bytes, *, key: bool) -> bytes:
     """Two references to two references to ...: short to write, long to walk through."""
-    parts = [b"\x80\x04", {"tuples": b")", "lists": b"]", "dicts": b"}", "sets": b"\x8f"}[name], b"\x94"]
+    parts = [
+        b"\x80\x04",
+        {"tuples": b")", "lists": b"]", "dicts": b"}", "sets": b"\x8f"}[name],
+        b"\x94",
+    ]
     for i in range(120):
         get = b"h" + bytes([i])
         if name == "tuples":
@@ -114,9 +127,16 @@ def _array(shape: tuple[int, ...]) -> bytes:
 
 def _tensor(shape: tuple[int, ...]) -> bytes:
     dims = b"(" + b"".join(b"\x8a\x08" + struct.pack("<q", n) for n in shape) + b"t"
-    storage = b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text("0") + _text("cpu") + b"K\x04tQ"
+    storage = (
+        b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text("0") + _text("cpu") + b"K\x04tQ"
+    )
     return (
-        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00" + dims + dims + b"\x89Ntr"
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n("
+        + storage
+        + b"K\x00"
+        + dims
+        + dims
+        + b"\x89Ntr"
     )[:-2] + b"tR."
 
 
@@ -143,12 +163,21 @@ def _argument(rng: random.Random, code: Any) -> bytes:
     if not kind:
         return b""
     number = rng.choice((0, 1, 2, 3, 5, 9, 255))
-    fixed = {"uint1": "<B", "uint2": "<H", "int4": "<i", "uint4": "<I", "uint8": "<Q", "float8": ">d"}
+    fixed = {
+        "uint1": "<B",
+        "uint2": "<H",
+        "int4": "<i",
+        "uint4": "<I",
+        "uint8": "<Q",
+        "float8": ">d",
+    }
     if kind in fixed:
         return struct.pack(fixed[kind], number)
     word = rng.choice(_WORDS).encode()
     counted = {"1": "<B", "4": "<I", "8": "<Q"}
-    if kind[-1] in counted and kind.startswith(("string", "bytes", "unicodestring", "long", "bytearray")):
+    if kind[-1] in counted and kind.startswith(
+        ("string", "bytes", "unicodestring", "long", "bytearray")
+    ):
         return struct.pack(counted[kind[-1]], len(word)) + word
     if kind == "stringnl_noescape_pair":
         return rng.choice(_NAMES)
@@ -227,11 +256,14 @@ class Pickles:
                 group = "random programs" if name == "random" else "known attacks"
                 self.tally.count(self.section, group, wrong or outcome.status)
                 if wrong:
-                    steps = {"section": self.section, "seed": self.seed, "number": number, "place": i}
+                    steps = {
+                        "section": self.section,
+                        "seed": self.seed,
+                        "number": number,
+                        "place": i,
+                    }
                     what = f"{reader}: {name} ({form})"
                     proof = f"{outcome.message}\n{outcome.trace}"
                     self.tally.wrong(Finding(wrong, self.section, group, steps, what, proof))
         finally:
             self.children.limit = limit
-
-

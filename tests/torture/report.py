@@ -25,7 +25,6 @@ def table(report: dict[str, Any]) -> str:
         "| what | trials | " + " | ".join(WORDS[n] for n in FINE) + " | wrong |",
         "|---|---:|" + "---:|" * (len(FINE) + 1),
     ]
-    sums: Counter[str] = Counter()
     results = report["results"]
     for key in sorted(report["done"]):
         section, group = key.split("|")
@@ -35,7 +34,6 @@ def table(report: dict[str, Any]) -> str:
         lines.append(
             f"| {section}: {group} | {report['done'][key]:,} | {' | '.join(cells)} | {wrong} |"
         )
-        sums[section] += report["done"][key]
     return "\n".join(lines)
 
 
@@ -46,9 +44,15 @@ def summary(report: dict[str, Any]) -> str:
         section = key.split("|")[0]
         if " by " not in section:
             sums[section] += count
-    found = Counter(finding["wrong"] for finding in report["findings"])
+    found: Counter[str] = Counter()
+    for key, count in report["results"].items():
+        section, _, result = key.split("|")
+        if " by " not in section:
+            found[result] += count
     lines = [f"{section}: {count:,}" for section, count in sorted(sums.items())]
     lines += [f"{kind}: {found[kind]}" for kind in WRONG]
     lines.append(f"seed {report['seed']}, {report['seconds']} s on {report['workers']} workers")
-    lines += [f"  {f['id']}: {f['wrong']}: {f['group']}: {f['what']}" for f in report["findings"][:40]]
+    lines += [
+        f"  {f['id']}: {f['wrong']}: {f['group']}: {f['what']}" for f in report["findings"][:40]
+    ]
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -11,13 +12,15 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from data import sealed
 from data.failures import Failure, read_failures, update_failures
 from data.manifest import StoreSettings
 from data.metadata import join_metadata
 from data.shards import FaceRow
 from data.statistics import style_statistics
 from data.store import Store
-from data.views import run_sql
+from data.verify import verify
+from data.views import METADATA, run_sql
 from index.build import build_indices
 from index.directory import open_index
 from index.feature import index_folder
@@ -117,10 +120,19 @@ def faces(store: Store) -> dict[str, str]:
 
 
 def metadata(store: Store) -> list[Any]:
-    """The user's columns, by id."""
-    columns, values = run_sql(store, "select * from faces order by id")
-    keep = [i for i, c in enumerate(columns) if c in ("id", "age", "word", "user_age", "height2")]
-    return [[columns[i] for i in keep], [[row[i] for i in keep] for row in values]]
+    """The user's columns as SQL gives them, by id."""
+    names, values = run_sql(store, "select * from faces order by id")
+    keep = [i for i, name in enumerate(names) if name in ("id", "age", "word", "height2")]
+    return [[names[i] for i in keep], [[row[i] for i in keep] for row in values]]
+
+
+def columns(store: Store) -> list[Any]:
+    """The user's columns as their file has them."""
+    path = store.folder / METADATA
+    if not path.exists():
+        return []
+    table = sealed.read_table(path)
+    return [table.schema.to_string(), table.to_pylist()]
 
 
 def index(store: Store, feature: str) -> dict[str, Any]:
@@ -148,10 +160,16 @@ def statistics(store: Store) -> str:
     return hashlib.sha256(b"".join(arrays[n].tobytes() for n in sorted(arrays))).hexdigest()[:16]
 
 
+def problems(store: Store) -> dict[str, Any]:
+    """What verifying finds, without the photos, which the tiny stores do not have."""
+    found = dataclasses.asdict(verify(store))
+    return {name: found[name] for name in ("damaged", "problems", "strangers")}
+
+
 def state(folder: Path) -> dict[str, Any]:
     """Everything of the store in ``folder/.ris``; indices that are missing are left out."""
     if not (folder / ".ris" / "manifest.json").exists():
-        return {"faces": {}, "metadata": [], "failures": [], "indices": {}}
+        return {"faces": {}, "metadata": [], "failures": [], "indices": {}, "problems": {}}
     store = Store.open(folder / ".ris")
     indices = {
         path.parent.name: index(store, path.parent.name)
@@ -159,9 +177,10 @@ def state(folder: Path) -> dict[str, Any]:
     }
     return {
         "faces": faces(store),
-        "metadata": metadata(store) if store.manifest().rows else [],
+        "metadata": columns(store),
         "failures": [[f.path, f.stage, f.reason] for f in read_failures(store)],
         "indices": indices,
+        "problems": problems(store),
     }
 
 

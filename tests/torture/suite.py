@@ -21,7 +21,7 @@ from tests.torture.faults import Bench, Faults, shim
 from tests.torture.findings import Tally
 from tests.torture.operations import OPERATIONS, Workplace, make_template
 
-SHARES = {"faults": 0.45, "mutations": 0.3, "pickles": 0.05, "crowds": 0.1, "limits": 0.1}
+SHARES = {"faults": 0.55, "mutations": 0.22, "pickles": 0.03, "crowds": 0.08, "limits": 0.12}
 """Of the time."""
 
 

@@ -45,7 +45,10 @@ PHOTOS = {
     "a.avif": {"format": "AVIF"},
     "a.mpo": {"format": "MPO"},
 }
-LINES = ["file,age,word,date", *(f"{n:04d}.jpg,{n / 4},w{n % 3},2020-01-{n % 28 + 1:02d}" for n in range(60))]
+LINES = [
+    "file,age,word,date",
+    *(f"{n:04d}.jpg,{n / 4},w{n % 3},2020-01-{n % 28 + 1:02d}" for n in range(60)),
+]
 
 
 def make_files(folder: Path) -> None:
@@ -119,7 +122,7 @@ def _make_checkpoints(folder: Path) -> None:
     torch.save(content, folder / "a.pt")
     torch.save(content, folder / "old.pt", _use_new_zipfile_serialization=False)
     convert(folder / "a.pt", folder / "a.safetensors")
-    for protocol in (2, 4):
+    for protocol in (3, 4):
         write_pickle(folder / f"{protocol}.pkl", as_nvidia(tensors), protocol=protocol)
 
 
@@ -207,5 +210,3 @@ def _of_index(folder: Path, kind: str, feature: str) -> list[Target]:
     read: Callable[[], Any] = partial(_index, folder, feature)
     paths = [place / "meta.json", *sorted((place / meta.build).iterdir())]
     return [Target(f"index {p.name}", f"{kind} {p.name}", p, read, True) for p in paths]
-
-
