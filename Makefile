@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint docs results bench clean help
+.PHONY: setup demo test lint docs results bench torture clean help
 
 help:
 	@echo "make demo   set up, then search sampled faces and a real photo, with pictures"
@@ -16,6 +16,7 @@ help:
 	@echo "make results  recompute docs/results.md from a labelled store: STORE=out/celeba/.ris, and"
 	@echo "              of options from one with wider scores: ABLATION=out/celeba128/.ris"
 	@echo "make bench  measure speed and memory; BENCH='--store S --photos P' for faces of your own"
+	@echo "make torture  faults of disks, files, neighbours and limits, see docs/torture.md: MINUTES=60"
 	@echo "make setup  make .venv with the ris command in it"
 
 setup: $(STAMP)
@@ -50,6 +51,11 @@ results: setup
 BENCH ?=
 bench: setup
 	$(BIN)/python -m benchmarks.bench $(BENCH)
+
+MINUTES ?= 1
+SEED ?= 1
+torture: setup
+	$(BIN)/python -m tests.torture --minutes $(MINUTES) --seed $(SEED) --json out/torture.json
 
 clean:
 	rm -rf $(VENV) out build *.egg-info
