@@ -62,6 +62,10 @@ def _of_surroundings(error: Exception) -> str | None:
     """What is wrong with where and how the program was started, if that explains an error."""
     if isinstance(error, FileNotFoundError) and not _has_working_folder():
         return "the working folder does not exist any more: change to another one"
+    if isinstance(error, ImportError) and "failed to map segment" in str(error):
+        return "not enough memory; what was committed is kept"
+    if isinstance(error, ImportError | OSError) and "Too many open files" in str(error):
+        return "too many open files: raise the limit, as with `ulimit -n 1024`"
     if isinstance(error, UnicodeEncodeError | TypeError):  # the latter from compiled packages
         for word in sys.argv[1:]:
             if any("\udc80" <= c <= "\udcff" for c in word):

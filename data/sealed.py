@@ -9,8 +9,10 @@ earlier versions wrote, are read as they are.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +32,8 @@ _SEAL = re.compile(rb"ris-seal:([0-9a-f]{64})")
 _BLANK = b"ris-seal:" + b"0" * 64
 _TAIL = 8  # bytes after the footer: its length and the format's mark
 _MARK = b"PAR1"
+_SURROUNDINGS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.EINTR)
+"""Errors that say nothing of the file: what is whole must not be put aside for them."""
 BLOCK = 1 << 20
 """Bytes that are hashed at a time."""
 
@@ -158,6 +162,7 @@ def opened(path: Path, *, whole: bool = False) -> Iterator[pq.ParquetFile]:
 
     Raises:
         DamagedError: the file is missing or damaged, also where that shows within the block.
+        StoreError: it cannot be opened for a reason that is not its own, as too many open files.
     """
     try:
         with pa.memory_map(str(path)) as file:
@@ -168,9 +173,11 @@ def opened(path: Path, *, whole: bool = False) -> Iterator[pq.ParquetFile]:
                 if whole and sealed:
                     _check_pages(file, f)
                 yield f
-    except RisError:
+    except (RisError, MemoryError):
         raise
     except Exception as e:  # a damaged file makes pyarrow raise almost anything
+        if isinstance(e, OSError) and e.errno in _SURROUNDINGS:  # the file may be whole
+            raise StoreError(f"{path} cannot be read now: {os.strerror(e.errno)}") from e
         raise DamagedError(path, reason(e)) from e
 
 

@@ -108,6 +108,7 @@ def _read_parquet(source: Path) -> Table:
     try:
         with pq.ParquetFile(source) as file:
             data = file.read()
+            data.validate(full=True)  # text that is not UTF-8, say, which no later reader expects
     except (OSError, ValueError, pa.ArrowException) as e:
         reason = (str(e).splitlines() or [""])[0][:200]
         raise InputError(f"{source} is not a readable Parquet file: {reason}") from e

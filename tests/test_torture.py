@@ -83,7 +83,7 @@ print("wrote", written)
         ("die", 2, 137, "at write", {"a": b""}),
         ("torn", 2, 137, "at write", {"a": b"01234"}),
         ("torn", 4, 137, "at rename", {"b": b"0123456789"}),
-        ("short", 2, 0, "wrote 5", {"b": b"01234"}),
+        ("short", 1, 0, "wrote 5", {"b": b"01234"}),
         ("EIO", 3, 1, os.strerror(errno.EIO), {"a": b"0123456789"}),
         ("ENOSPC", 2, 1, os.strerror(errno.ENOSPC), {"a": b""}),
         ("EROFS", 4, 1, os.strerror(errno.EROFS), {"a": b"0123456789"}),

@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="file for counts and findings")
     parser.add_argument("--out", type=Path, default=Path("out/torture"))
     parser.add_argument("--folder", type=Path, help="where stores are made and broken")
-    parser.add_argument("--only", help="one section: faults, mutations, pickles, crowds, limits")
+    parser.add_argument("--only", help="sections, as faults,limits")
     parser.add_argument("--repeat", metavar="ID", help="one finding again")
     parser.add_argument("--table", type=Path, metavar="JSON", help="print the table of a run")
     options = parser.parse_args()

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 enum mode { OFF, COUNT, DIE, TORN, FAIL, STAY, SHORT, QUOTA };
-enum { WRITES = 1, READS = 2 };
+enum { WRITES = 1, READS = 2, BYTES = 4 }; /* the last: of more than one byte */
 /* What an operation is: it adds bytes, it changes names or asks for a flush, or it reads. */
 enum sort { ADDS, CHANGES, LOOKS };
 
@@ -97,7 +97,8 @@ static int fate(const char *name, enum sort sort, size_t bytes) {
         code = ENOSPC;
         return 1;
     }
-    if (!(kinds & (sort == LOOKS ? READS : WRITES))) return 0;
+    int is = sort == LOOKS ? READS : sort == ADDS && bytes > 1 ? WRITES | BYTES : WRITES;
+    if (!(kinds & is)) return 0;
     long long n = atomic_fetch_add(&count, 1) + 1;
     if (mode == COUNT || n < target) return 0;
     if (mode == STAY) {
@@ -106,7 +107,6 @@ static int fate(const char *name, enum sort sort, size_t bytes) {
         return 1;
     }
     if (n != target) return 0;
-    if (mode == SHORT && bytes < 2) return 0;
     tell(name);
     if (mode == DIE) _exit(137);
     if (mode == TORN) return bytes > 1 ? 2 : 4;

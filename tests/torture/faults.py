@@ -20,11 +20,11 @@ from tests.torture.operations import OPERATIONS, Operation, Workplace
 
 SOURCE = Path(__file__).with_name("faults.c")
 OFF, COUNT, DIE, TORN, FAIL, STAY, SHORT, QUOTA = range(8)
-WRITES, READS = 1, 2
+WRITES, READS, BYTES = 1, 2, 4
 MODES: dict[str, tuple[int, int, int]] = {
     "die": (DIE, WRITES, 0),
     "torn": (TORN, WRITES, 0),
-    "short": (SHORT, WRITES, 0),
+    "short": (SHORT, BYTES, 0),
     "EIO": (FAIL, WRITES, errno.EIO),
     "ENOSPC": (STAY, WRITES, errno.ENOSPC),
     "EROFS": (STAY, WRITES, errno.EROFS),

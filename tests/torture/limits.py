@@ -17,8 +17,11 @@ LIMITS = ("memory", "descriptors", "file size", "disk")
 
 
 def _descriptors(spare: int) -> None:
-    used = len(list(Path("/proc/self/fd").iterdir()))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (used + spare, used + spare))
+    used = {int(path.name) for path in Path("/proc/self/fd").iterdir()}
+    most = 3
+    while sum(number not in used for number in range(most)) < spare:
+        most += 1
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _file_size(size: int) -> None:
@@ -44,10 +47,11 @@ class Limits:
         """One trial."""
         rng = random.Random(f"{self.seed}/limits/{number}")
         operation = OPERATIONS[number % len(OPERATIONS)]
-        limit = LIMITS[number // len(OPERATIONS) % len(LIMITS)]
+        limit = LIMITS[(number // len(OPERATIONS) + number) % len(LIMITS)]
         value = {
-            "memory": rng.choice((1, 2, 4, 8, 16, 32, 64, 128)) << 20,
-            "descriptors": rng.randrange(0, 12),
+            # below it no thread can be started, whose stack is 8 MB, and libraries hang then
+            "memory": rng.choice((64, 96, 128, 192, 256, 512)) << 20,
+            "descriptors": rng.randrange(0, 8),
             "file size": rng.choice((0, 100, 1000, 5000, 20_000, 100_000)),
             "disk": int(10 ** rng.uniform(0, 6)),
         }[limit]

@@ -20,7 +20,7 @@ from tests.torture.children import Children, Outcome
 from tests.torture.faults import WRONG
 from tests.torture.findings import Finding, Tally
 
-AT_ONCE = 200
+AT_ONCE = 40
 """Mutations in one child."""
 LIMIT = 30.0
 ROOM = 1 << 30

@@ -95,7 +95,7 @@ def _worker(number: int, count: int, folder: Path, options: argparse.Namespace, 
     shutil.copytree(folder / "templates", mine / "templates")
     sections = _sections(mine, tally, options.seed)
     if options.only:
-        sections = {options.only: sections[options.only]}
+        sections = {name: sections[name] for name in options.only.split(",")}
     spent = dict.fromkeys(sections, 0.0)
     steps: Counter[str] = Counter()
     while time.monotonic() < end:

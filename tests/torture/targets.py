@@ -179,6 +179,9 @@ def targets(folder: Path) -> list[Target]:
             found.append(Target("list", path.name, path, partial(_list, path), False))
         elif path.suffix != ".jpg":
             found.append(Target("table", path.name, path, partial(_table, path), False))
+            if path.suffix in (".csv", ".tsv"):
+                listed = partial(_list, path)
+                found.append(Target("list", f"{path.name} as a list", path, listed, False))
     for room, read in (("latents", _codes), ("checkpoints", _generator)):
         for path in sorted((folder / room).iterdir()):
             name = f"{room} {path.suffix}"
