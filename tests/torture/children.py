@@ -137,7 +137,7 @@ class Children:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             errors = os.open(self.errors, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600)
             os.dup2(errors, 1), os.dup2(errors, 2)
-            faulthandler.enable(2)
+            faulthandler.enable(errors)
             if before is not None:
                 before(writing)
             for number in range(first, count):

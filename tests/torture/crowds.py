@@ -18,7 +18,7 @@ from tests.torture import stores
 from tests.torture.children import Children, Outcome
 from tests.torture.faults import WRONG, seen
 from tests.torture.findings import Finding, Tally
-from tests.torture.operations import Workplace, _join
+from tests.torture.operations import Workplace, join
 from tests.torture.stores import FACES, FEATURE, rows
 
 SECONDS = 2.5
@@ -165,7 +165,7 @@ class Crowds:
         }
         if rng.random() < 0.5:
             members["indexer b"] = indexer
-            members["joiner"] = lambda: _join(folder)
+            members["joiner"] = lambda: join(folder)
         return members
 
     def _afterwards(self, folder: Path, number: int, killed: set[str]) -> None:

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-MOST = 5
+ROOMS = ("ris", "data", "ingest", "index", "query", "commands", "edit")
+MOST = 3
 """Findings of one kind that are kept; the counts have all of them."""
 WRONG = ("crash", "hang", "raw error", "silent change", "loss")
 
@@ -39,8 +40,9 @@ class Finding:
     def kind(self) -> str:
         """Alike for findings that are probably of one cause."""
         where = re.findall(r'File "[^"]*?([^/"]+/[^/"]+)", line (\d+)', self.trace)
-        head = re.sub(r"\d+|'[^']*'|\S*/\S*", "…", self.trace.strip().split("\n")[0])[:80]
-        return f"{self.wrong}|{self.group}|{head}|{where[-1:]}"
+        ours = [place for place in where if place[0].split("/")[0] in ROOMS]
+        error = re.sub(r"\W.*", "", self.trace.strip().split("\n")[0])
+        return f"{self.wrong}|{self.group}|{error}|{(ours or where)[-1:]}"
 
     @property
     def id(self) -> str:

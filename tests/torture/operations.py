@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -131,12 +132,8 @@ def _replace(folder: Path) -> None:
     _open(folder).append([stores.row(1000 + n, path=f"photos/{n:04d}.jpg") for n in range(18, 23)])
 
 
-def _join(folder: Path) -> None:
-    table = folder / "more.csv"
-    if not table.exists():
-        lines = [f"{n:04d}.jpg,{n / 2},word {n}" for n in range(30, FACES)]
-        table.write_text("\n".join(["file,height2,word", *lines]))
-    join_metadata(_open(folder), table)
+def join(folder: Path) -> None:
+    join_metadata(_open(folder), folder / "more.csv")
 
 
 def _statistics(folder: Path) -> str:
@@ -196,25 +193,28 @@ class CommandRefusal(RisError):
 
 
 def command(*words: str) -> Callable[[Path], None]:
-    """A command line, as a program runs it; its stdout and stderr are files."""
+    """A command line, as a program runs it; its stderr is a pipe."""
 
     def work(folder: Path) -> None:
         import cli
 
         os.chdir(folder)
-        outside = folder.parent / "stderr-of-command.txt"
-        with outside.open("w+") as err:
-            os.dup2(err.fileno(), 2)
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-            sys.stderr = sys.__stderr__ = open(2, "w", closefd=False)  # noqa: SIM115
-            sys.argv = ["ris", *words]
-            try:
-                cli.main()
-                status = 0
-            except SystemExit as e:
-                status = int(e.code or 0)
-            sys.stderr.flush()
-        lines = outside.read_text().splitlines()
+        reading, writing = os.pipe()  # not a file, whose size may be limited
+        os.dup2(writing, 2), os.close(writing)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        sys.stderr = sys.__stderr__ = open(2, "w", closefd=False)  # noqa: SIM115
+        sys.argv = ["ris", *words]
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as e:
+            status = int(e.code or 0)
+        sys.stderr.flush()
+        os.set_blocking(reading, False)
+        said = b""
+        with contextlib.suppress(BlockingIOError):
+            said = os.read(reading, 1 << 16)
+        lines = said.decode(errors="replace").splitlines()
         bad = [line for line in lines if "unexpected" in line or not line.startswith("ris: ")]
         if status not in (0, 1) or bad or (status == 1 and not lines):
             raise CommandError(f"exit {status}: {bad[:3] or lines[:3]}")
@@ -239,7 +239,7 @@ OPERATIONS = (
     *(Operation(f"update {k}", "index update", f"grown {k}", _update) for k in KINDS),
     Operation("remove", "remove", "plain", _remove),
     Operation("ris remove", "remove", "plain", command("remove", ID), once=True),
-    Operation("metadata", "metadata join", "plain", _join),
+    Operation("metadata", "metadata join", "plain", join),
     Operation("compact", "compaction", "plain", lambda f: _open(f).compact()),
     Operation("verify", "verify", "plain", _verify, reads=True),
     Operation("ris verify", "verify", "plain", command("verify"), reads=True),

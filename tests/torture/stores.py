@@ -85,6 +85,8 @@ def make(folder: Path, faces: int = FACES, kinds: dict[str, str] | None = None) 
     lines = [f"{number:04d}.jpg,{number % 5},name {number}" for number in range(faces)]
     table.write_text("\n".join(["file,age,word", *lines]) + "\n")
     join_metadata(store, table)
+    lines = [f"{number:04d}.jpg,{number / 2},word {number}" for number in range(30, FACES)]
+    (folder / "more.csv").write_text("\n".join(["file,height2,word", *lines]) + "\n")
     update_failures(store, [Failure("photos/bad.jpg", "decode", "damaged")], [])
     style_statistics(store)
     for feature, kind in (kinds if kinds is not None else {FEATURE: "exact"}).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import os
@@ -74,6 +75,9 @@ def _make_templates(folder: Path) -> None:
 
 def warm() -> None:
     """Everything that a child would have to import or build."""
+    import duckdb  # noqa: F401
+    import pydantic  # noqa: F401
+
     import cli  # noqa: F401
     import commands.faces
     import commands.search
@@ -81,7 +85,10 @@ def warm() -> None:
     from data import stylegan2_files, torch_files  # noqa: F401
     from index import approximate, kinds  # noqa: F401
     from ris.ops.native import library
+    from tests.torture import targets  # noqa: F401
 
+    with contextlib.suppress(ImportError):
+        import faiss  # noqa: F401
     library()
     stores.quiet_arrow()
     gc.collect()
