@@ -65,6 +65,7 @@ def _preload() -> None:
     environment = {
         **os.environ,
         **dict.fromkeys(ones, "1"),
+        "MALLOC_ARENA_MAX": "1",  # each takes 64 MB of the address space that is limited
         "PYTHONPATH": path,
         "RIS_TORTURE": "1",
         **({"LD_PRELOAD": str(library)} if library else {}),

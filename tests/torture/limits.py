@@ -49,8 +49,7 @@ class Limits:
         operation = OPERATIONS[number % len(OPERATIONS)]
         limit = LIMITS[(number // len(OPERATIONS) + number) % len(LIMITS)]
         value = {
-            # below it no thread can be started, whose stack is 8 MB, and libraries hang then
-            "memory": rng.choice((64, 96, 128, 192, 256, 512)) << 20,
+            "memory": rng.choice((160, 256, 512) if operation.sql else (8, 16, 32, 64, 128)) << 20,
             "descriptors": rng.randrange(0, 8),
             "file size": rng.choice((0, 100, 1000, 5000, 20_000, 100_000)),
             "disk": int(10 ** rng.uniform(0, 6)),

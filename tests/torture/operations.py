@@ -47,6 +47,7 @@ class Operation:
         whole: whether it is one commit, of which all or nothing is done.
         reads: whether it only reads.
         once: whether it is refused where it was done already.
+        sql: whether it asks DuckDB, which crashes where it cannot start its threads.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Operation:
     whole: bool = True
     reads: bool = False
     once: bool = False
+    sql: bool = False
 
 
 class _NoFinder:
@@ -239,16 +241,18 @@ OPERATIONS = (
     *(Operation(f"update {k}", "index update", f"grown {k}", _update) for k in KINDS),
     Operation("remove", "remove", "plain", _remove),
     Operation("ris remove", "remove", "plain", command("remove", ID), once=True),
-    Operation("metadata", "metadata join", "plain", join),
+    Operation("metadata", "metadata join", "plain", join, sql=True),
     Operation("compact", "compaction", "plain", lambda f: _open(f).compact()),
     Operation("verify", "verify", "plain", _verify, reads=True),
     Operation("ris verify", "verify", "plain", command("verify"), reads=True),
     Operation("export", "export", "plain", _export),
     Operation("latents", "export", "plain", _latents),
     Operation("ris index", "index build", "plain", command("index", "--feature", "mouth")),
-    Operation("search", "search", "plain", _search, reads=True),
+    Operation("search", "search", "plain", _search, reads=True, sql=True),
     Operation("ris info", "search", "plain", command("info"), reads=True),
-    Operation("ris sql", "search", "plain", command("sql", "select * from faces"), reads=True),
+    Operation(
+        "ris sql", "search", "plain", command("sql", "select * from faces"), reads=True, sql=True
+    ),
     Operation("state", "search", "plain", _read_state, reads=True),
     Operation("summary", "search", "plain", lambda f: summary(_open(f)) and None, reads=True),
 )
