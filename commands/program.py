@@ -62,7 +62,8 @@ def _of_surroundings(error: Exception) -> str | None:
     """What is wrong with where and how the program was started, if that explains an error."""
     if isinstance(error, FileNotFoundError) and not _has_working_folder():
         return "the working folder does not exist any more: change to another one"
-    if isinstance(error, ImportError) and "failed to map segment" in str(error):
+    short = ("failed to map segment", "can't start new thread")
+    if isinstance(error, ImportError | RuntimeError) and any(s in str(error) for s in short):
         return "not enough memory; what was committed is kept"
     if isinstance(error, ImportError | OSError) and "Too many open files" in str(error):
         return "too many open files: raise the limit, as with `ulimit -n 1024`"

@@ -135,3 +135,25 @@ def test_a_device_is_used_where_there_is_one(tmp_path, device):
     else:
         assert (status, err) == (0, b"")
         assert out.startswith(b"1 faces rendered")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ImportError("x.so: failed to map segment from shared object"), "not enough memory"),
+        (RuntimeError("can't start new thread"), "not enough memory"),
+        (OSError(24, "Too many open files"), "ulimit -n"),
+        (ImportError("x.so: cannot open shared object file: Too many open files"), "ulimit -n"),
+    ],
+)
+def test_what_the_system_has_too_little_of_is_no_unexpected_error(error, said, capsys):
+    from commands.program import run
+
+    def app() -> None:
+        raise error
+
+    with pytest.raises(SystemExit):
+        run(app)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert "unexpected" not in line

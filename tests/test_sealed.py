@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ from data.statistics import style_statistics
 from data.store import Store
 from data.views import run_sql
 from ris.errors import StoreError
+from tests.torture.children import Children
+from tests.torture.limits import limit_descriptors
 
 
 @pytest.fixture
@@ -141,3 +145,17 @@ def test_the_note_is_what_was_written(tmp_path):
         assert sealed.note_of(f) == {"b": ["ris-seal:" + "0" * 64, 1, None]}
         assert sealed.is_sealed(f)
     sealed.check(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of processes are Linux's")
+def test_a_whole_file_is_not_taken_for_damaged_where_descriptors_are_short(store, tmp_path):
+    update_failures(store, [Failure("a.jpg", "decode", "damaged")], [])
+    found = set()
+    for spare in range(8):
+        new = Failure(f"{spare}.jpg", "decode", "damaged")
+        outcome = Children(tmp_path).run(
+            partial(update_failures, store, [new], []), lambda _, n=spare: limit_descriptors(n)
+        )
+        found.add(outcome.status)
+        assert "a.jpg" in [f.path for f in read_failures(store)], outcome
+    assert found == {"ok", "refused"}

@@ -376,3 +376,12 @@ def test_a_packed_file_cannot_fill_the_memory(read, monkeypatch):
     assert len(read(gzip.compress(b"file,a\n" + b"x.jpg,1\n" * 9_000))["a"]) == 9_000
     with pytest.raises(InputError, match="of text: keep the rows of your photos"):
         read(gzip.compress(b"file,a\n" + b"x.jpg,1\n" * 20_000))
+
+
+def test_text_of_a_parquet_table_that_is_not_utf8_is_refused(tmp_path):
+    bad = pa.StringArray.from_buffers(
+        2, pa.py_buffer(np.array([0, 5, 10], np.int32).tobytes()), pa.py_buffer(b"a.jpgb.\xffpg")
+    )
+    pq.write_table(pa.table({"file": bad, "age": [1, 2]}), tmp_path / "bad.parquet")
+    with pytest.raises(InputError, match=r"bad\.parquet"):
+        read_table(tmp_path / "bad.parquet")

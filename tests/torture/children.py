@@ -21,6 +21,8 @@ Status = Literal["ok", "refused", "raw", "memory", "died", "crash", "hang"]
 DIED = 137
 LIMIT = 30.0
 """Seconds after which a child hangs; what it does takes well under one."""
+NO_THREAD = "can't start new thread"
+"""How Python says that there is no memory for a thread."""
 LONGEST = 2000
 """Characters of an error's one line."""
 
@@ -169,6 +171,8 @@ def vars_of(work: Callable[[], Any]) -> dict[str, Any]:
     except MemoryError as e:
         return {"status": "memory", "message": str(e), "trace": _trace(e)}
     except BaseException as e:
+        if isinstance(e, RuntimeError) and str(e) == NO_THREAD:
+            return {"status": "memory", "message": str(e)}
         return {"status": "raw", "message": f"{type(e).__name__}: {e}"[:LONGEST],
                 "trace": _trace(e)}  # fmt: skip
 

@@ -16,7 +16,8 @@ from tests.torture.operations import OPERATIONS
 LIMITS = ("memory", "descriptors", "file size", "disk")
 
 
-def _descriptors(spare: int) -> None:
+def limit_descriptors(spare: int) -> None:
+    """Lets this process open so many files more."""
     used = {int(path.name) for path in Path("/proc/self/fd").iterdir()}
     most = 3
     while sum(number not in used for number in range(most)) < spare:
@@ -40,7 +41,9 @@ class Limits:
     def _before(self, limit: str, value: int) -> Callable[[Path], Callable[[int], None]]:
         if limit == "disk":
             return lambda folder: self.bench.arming(folder, QUOTA, 1, value, 0)
-        act = {"memory": limit_memory, "descriptors": _descriptors, "file size": _file_size}[limit]
+        act = {"memory": limit_memory, "descriptors": limit_descriptors, "file size": _file_size}[
+            limit
+        ]
         return lambda folder: lambda report: act(value)
 
     def step(self, number: int) -> None:

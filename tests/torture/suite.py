@@ -20,6 +20,7 @@ from tests.torture import stores
 from tests.torture.children import Children
 from tests.torture.faults import Bench, Faults, shim
 from tests.torture.findings import Tally
+from tests.torture.mutations import Mutations, prepare
 from tests.torture.operations import OPERATIONS, Workplace, make_template
 
 SHARES = {"faults": 0.55, "mutations": 0.22, "pickles": 0.03, "crowds": 0.08, "limits": 0.12}
@@ -47,7 +48,6 @@ def _fast_folder(given: Path | None) -> Path:
 def _sections(folder: Path, tally: Tally, seed: int) -> dict[str, Section]:
     from tests.torture.crowds import Crowds
     from tests.torture.limits import Limits
-    from tests.torture.mutations import Mutations
     from tests.torture.pickles import Pickles
 
     children = Children(folder)
@@ -71,6 +71,7 @@ def _make_templates(folder: Path) -> None:
         outcome = children.run(lambda n=name: make_template(place.template(n), n))
         if outcome.status != "ok":
             raise AssertionError(f"template {name}: {outcome}")
+    prepare(folder / "mutations", children)
 
 
 def warm() -> None:
@@ -99,7 +100,8 @@ def _worker(number: int, count: int, folder: Path, options: argparse.Namespace, 
     tally = Tally(options.out / "findings.jsonl")
     mine = folder / f"worker{number}"
     mine.mkdir()
-    shutil.copytree(folder / "templates", mine / "templates")
+    for name in ("templates", "mutations"):
+        shutil.copytree(folder / name, mine / name)
     sections = _sections(mine, tally, options.seed)
     if options.only:
         sections = {name: sections[name] for name in options.only.split(",")}
