@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import torch
 
-from ingest.inversion import GPU_GROUP, Inversion, Progress, check_photos, resize
-from ingest.threads import StepCounter, on_single_threads
+from ingest.inversion import Inversion, Progress, check_photos, resize
+from ingest.threads import StepCounter, by_groups
 from ris.encoder import EncoderConfig, EncoderNet, load_encoder
 from ris.errors import InputError, MismatchError, ModelFileError
 from ris.generators import Generator
@@ -58,20 +58,18 @@ class EncoderInverter:
         if not len(images):
             return Inversion(torch.zeros(0, rows, width), None, 0)
         device = self.generator.device
-        group = 1 if device.type == "cpu" else GPU_GROUP
         counter = StepCounter(len(images), progress)
 
         @torch.inference_mode()
-        def work(i: int) -> torch.Tensor:
-            some = images[i * group : (i + 1) * group].to(device, torch.float32)
+        def work(part: slice) -> torch.Tensor:
+            some = images[part].to(device, torch.float32)
             photos = resize(some, self.net.config.size)
             v, d = self.net(photos.contiguous(memory_format=torch.channels_last))
             w = self.pspace.to_w(v[:, None] + d).cpu()
             counter.step(len(some))
             return w
 
-        groups = -(-len(images) // group)
-        return Inversion(torch.cat(on_single_threads(work, groups, counter)), None, 0)
+        return Inversion(torch.cat(by_groups(work, len(images), device, counter)), None, 0)
 
 
 def pack(net: EncoderNet) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -23,7 +23,7 @@ from typing import NamedTuple, Protocol
 import torch
 import torch.nn.functional as F
 
-from ingest.threads import StepCounter, on_single_threads
+from ingest.threads import StepCounter, by_groups
 from ris.backbones import EfficientNetLite
 from ris.errors import InputError, MismatchError, ModelFileError
 from ris.generators import Generator
@@ -34,7 +34,6 @@ from ris.readout import ReadOut
 
 GUESS_BLOCKS = (4, 10, 15)
 """Blocks whose pooled outputs give the first guess; see `guess_features`."""
-GPU_GROUP = 32  # faces that a GPU optimises side by side
 Progress = Callable[[int, int], None]
 
 
@@ -292,17 +291,15 @@ class OptimisationInverter:
         if not len(images):
             return Inversion(torch.zeros(0, rows, width), torch.zeros(0), self.config.steps)
         device = self.generator.device
-        group = 1 if device.type == "cpu" else GPU_GROUP
         counter = StepCounter(self.config.steps * len(images), progress)
 
-        def work(i: int) -> tuple[torch.Tensor, torch.Tensor]:
-            some = slice(i * group, (i + 1) * group)
-            target = resize(images[some].to(device, torch.float32), self.input_size)
-            first = None if start is None else start[some].to(device)
+        def work(part: slice) -> tuple[torch.Tensor, torch.Tensor]:
+            target = resize(images[part].to(device, torch.float32), self.input_size)
+            first = None if start is None else start[part].to(device)
             w = self._descend(target, first, counter)
             return w.cpu(), self.error(w, target).cpu()
 
-        found = on_single_threads(work, -(-len(images) // group), counter)
+        found = by_groups(work, len(images), device, counter)
         codes, errors = zip(*found, strict=True)
         return Inversion(torch.cat(codes), torch.cat(errors), self.config.steps)
 

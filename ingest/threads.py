@@ -14,6 +14,8 @@ from ris.cores import usable_cores
 
 T = TypeVar("T")
 
+DEVICE_GROUP = 32
+"""Faces that a device takes side by side."""
 MOST_WORKERS = 16
 """Each holds one face's activations, and Python itself runs on one core."""
 
@@ -111,14 +113,23 @@ def single_threads(count: int) -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(threads)  # torch remembers the last setting of any thread
 
 
-def on_single_threads(work: Callable[[int], T], n: int, counter: StepCounter) -> list[T]:
-    """[work(0), ..., work(n - 1)], each on a thread of its own that torch does not divide."""
+def by_groups(
+    work: Callable[[slice], T], faces: int, device: torch.device, counter: StepCounter
+) -> list[T]:
+    """``[work(part), ...]`` over all faces: on the processor each face on a thread of its own that
+    torch does not divide, on another device `DEVICE_GROUP` faces at a time in the calling thread.
+
+    There threads would gain nothing, and new ones lose most of the time: cuDNN keeps the plans of
+    convolutions for each thread, and makes them anew, at .4 s each, in one that it does not know.
+    """
     threads = torch.get_num_threads()
-    if threads == 1:
-        return [work(i) for i in range(n)]
-    with single_threads(min(n, threads)) as pool:
+    size = 1 if device.type == "cpu" else DEVICE_GROUP
+    parts = [slice(start, start + size) for start in range(0, faces, size)]
+    if device.type != "cpu" or threads == 1:
+        return [work(part) for part in parts]
+    with single_threads(min(len(parts), threads)) as pool:
         try:
-            return list(pool.map(work, range(n)))
+            return list(pool.map(work, parts))
         except BaseException:  # an interrupt should not wait for descents to end
             counter.stop()
             raise

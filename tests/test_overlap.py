@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -25,7 +26,15 @@ from ingest.decode import _NoWarnings, decode
 from ingest.embedding import to_batch
 from ingest.pipeline import ingest
 from ingest.reading import PhotoReader
-from ingest.threads import MOST_WORKERS, one_thread, single_threads, worker_count
+from ingest.threads import (
+    DEVICE_GROUP,
+    MOST_WORKERS,
+    StepCounter,
+    by_groups,
+    one_thread,
+    single_threads,
+    worker_count,
+)
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +203,13 @@ def test_warnings_come_back_when_the_last_thread_is_out():
         quiet.__exit__()
         warnings.warn("after", stacklevel=1)
     assert [str(w.message) for w in seen] == ["after"]
+
+
+def test_a_device_takes_groups_in_the_calling_thread():
+    """In a new thread cuDNN would plan every convolution anew."""
+    counter = StepCounter(70, None)
+    seen = by_groups(lambda p: (p, threading.get_ident()), 70, torch.device("meta"), counter)
+    assert {thread for _, thread in seen} == {threading.get_ident()}
+    assert [p for p, _ in seen] == [slice(i, i + DEVICE_GROUP) for i in (0, 32, 64)]
+    alone = by_groups(lambda p: p, 3, torch.device("cpu"), counter)
+    assert alone == [slice(0, 1), slice(1, 2), slice(2, 3)]
