@@ -120,31 +120,42 @@ def _check_lost(folder: Path) -> None:
 
 
 def _read_all(folder: Path, report: Recovery) -> Iterator[_Found]:
-    """The shards that read whole, by their numbers."""
+    """The shards that read whole, by their numbers; one that does not is read a second time,
+    since a disk or network may fail once."""
     for number in sorted(numbers(folder / FACES)):
         path = folder / FACES / shard_name(number)
-        try:
-            sealed.check(path)
-            ids = shards.read_light(path, ["id"])["id"].to_pylist()
-            with sealed.opened(path) as f:
-                note, columns = sealed.note_of(f), f.schema_arrow.remove_metadata()
-                keys = from_footer(f.metadata.metadata, len(ids))
-            said = note.get("settings")
-            settings = None if said is None else StoreSettings.from_json(said)
-            first = -1 if said is None else values.whole(note.get("commit"), "commit", 0, number)
-            beside = [_bounds(run) for run in filter(None, note.get("beside", "").split(","))]
-            shard = Shard(
-                path.name,
-                len(ids),
-                path.stat().st_size,
-                file_sha256(path),
-                "" if keys is None else sum_of(keys),
-            )
-        except (sealed.DamagedError, OSError, ValueError, TypeError, AttributeError) as e:
-            reason = e.reason if isinstance(e, sealed.DamagedError) else sealed.reason(e)
-            report.damaged.append(f"{path.name} ({reason})")
-            continue
-        yield _Found(shard, set(ids), settings, first, beside, columns)
+        found = _read(path, number)
+        if isinstance(found, str):
+            found = _read(path, number)
+        if isinstance(found, str):
+            report.damaged.append(f"{path.name} ({found})")
+        else:
+            yield found
+
+
+def _read(path: Path, number: int) -> _Found | str:
+    """A shard, or why it does not read whole."""
+    try:
+        sealed.check(path)
+        ids = shards.read_light(path, ["id"])["id"].to_pylist()
+        with sealed.opened(path) as f:
+            note, columns = sealed.note_of(f), f.schema_arrow.remove_metadata()
+            keys = from_footer(f.metadata.metadata, len(ids))
+        said = note.get("settings")
+        settings = None if said is None else StoreSettings.from_json(said)
+        first = -1 if said is None else values.whole(note.get("commit"), "commit", 0, number)
+        beside = [_bounds(run) for run in filter(None, note.get("beside", "").split(","))]
+        shard = Shard(
+            path.name,
+            len(ids),
+            path.stat().st_size,
+            file_sha256(path),
+            "" if keys is None else sum_of(keys),
+        )
+    except (sealed.DamagedError, OSError, ValueError, TypeError, AttributeError) as e:
+        sealed.check_blame(path, e)
+        return e.reason if isinstance(e, sealed.DamagedError) else sealed.reason(e)
+    return _Found(shard, set(ids), settings, first, beside, columns)
 
 
 def _bounds(run: str) -> tuple[int, int]:

@@ -176,9 +176,18 @@ def opened(path: Path, *, whole: bool = False) -> Iterator[pq.ParquetFile]:
     except (RisError, MemoryError):
         raise
     except Exception as e:  # a damaged file makes pyarrow raise almost anything
-        if isinstance(e, OSError) and e.errno in _SURROUNDINGS:  # the file may be whole
-            raise StoreError(f"{path} cannot be read now: {os.strerror(e.errno)}") from e
+        check_blame(path, e)
         raise DamagedError(path, reason(e)) from e
+
+
+def check_blame(path: Path, error: Exception) -> None:
+    """Refuses to take a file for damaged because of an error that is not its own.
+
+    Raises:
+        StoreError: too many files are open, say: the file may be whole.
+    """
+    if isinstance(error, OSError) and error.errno in _SURROUNDINGS:
+        raise StoreError(f"{path} cannot be read now: {os.strerror(error.errno)}") from error
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
@@ -227,6 +236,15 @@ def check(path: Path) -> None:
     with opened(path, whole=True) as f:
         for i in range(f.num_row_groups):
             f.read_row_group(i, use_threads=False).validate(full=True)
+
+
+def check_twice(path: Path) -> None:
+    """`check`, where a file that seems damaged is looked at again: a disk or network may fail
+    once, and what is done with a damaged file should not hang on that."""
+    try:
+        check(path)
+    except DamagedError:
+        check(path)
 
 
 def _check_pages(file: pa.MemoryMappedFile, f: pq.ParquetFile) -> None:

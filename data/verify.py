@@ -101,6 +101,13 @@ def verify(store: Store, *, drop_damaged: bool = False) -> Verification:
 
 
 def _check(store: Store, shard: Shard) -> _Checked:
+    """What there is to say of a shard; of one that seems damaged, after a second look, since a
+    disk or network may fail once."""
+    found = _look(store, shard)
+    return found if found.reason is None else _look(store, shard)
+
+
+def _look(store: Store, shard: Shard) -> _Checked:
     path = store.folder / commit.FACES / shard.file
     found = _Checked(shard)
     try:
@@ -114,6 +121,7 @@ def _check(store: Store, shard: Shard) -> _Checked:
         if len(photos) != shard.rows:
             found.reason = f"it has {len(photos)} rows instead of {shard.rows}"
     except (OSError, sealed.DamagedError) as e:
+        sealed.check_blame(path, e)
         found.reason = sealed.reason(e)
     return found
 
@@ -124,7 +132,7 @@ def _beside(folder: Path) -> list[sealed.DamagedError]:
     for name in BESIDE:
         if (folder / name).exists():
             try:
-                sealed.check(folder / name)
+                sealed.check_twice(folder / name)
             except sealed.DamagedError as e:
                 found.append(e)
     return found

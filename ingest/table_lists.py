@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -83,6 +84,6 @@ def _likeness(names: Sequence[str] | Iterator[str], base: Path) -> tuple[int, in
     """How many of the names are files that are there, and how many are named as pictures."""
     there = pictures = 0
     for found in _found(names, base):
-        there += found.path.is_file()
+        there += os.path.isfile(found.path)  # False too for a name longer than any can be
         pictures += found.path.suffix.lower() in PICTURE_SUFFIXES
     return there, pictures

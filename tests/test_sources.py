@@ -447,3 +447,10 @@ def test_a_table_whose_files_are_gone_gives_failures_and_one_of_no_files_an_erro
     (tmp_path / "u.csv").write_text("person,age\nAnn,31\n")
     with pytest.raises(InputError, match=r"u.csv is no list of photos: .* \(person, age\)"):
         find_photos(tmp_path / "u.csv")
+
+
+def test_a_table_with_names_longer_than_any_file_has_is_still_read(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff" + bytes(20))
+    table = tmp_path / "list.csv"
+    table.write_text(f"file,word\na.jpg,x\n{'b' * 300}.jpg,y\n")
+    assert next(find_photos(table)) == tmp_path / "a.jpg"

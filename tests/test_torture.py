@@ -106,6 +106,49 @@ def test_the_shim_strikes_where_it_is_told_to(mode, number, status, said, left, 
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == left
 
 
+ONCE = """
+import errno, sys
+from pathlib import Path
+from data.recovery import recover
+from data.store import Store
+from data.verify import verify
+from tests.torture import stores
+from tests.torture.faults import FAIL, READS, shim
+folder = Path(sys.argv[1])
+stores.make(folder / "whole", faces=40, kinds={})
+lost = folder / "whole" / ".ris"
+for number in range(1, 60):
+    if sys.argv[2] == "recover":
+        (lost / "manifest.json").unlink()
+    shim().torture_arm(str(folder).encode(), FAIL, READS, number, errno.EIO, -1)
+    try:
+        recover(lost) if sys.argv[2] == "recover" else verify(Store(lost), drop_damaged=True)
+    except Exception as e:
+        assert "unexpected" not in str(e)
+    fired = shim().torture_fired()
+    shim().torture_disarm()
+    if sys.argv[2] == "recover" and not (lost / "manifest.json").exists():
+        recover(lost)
+    assert Store(lost).manifest().rows == 40, number
+print("fired to the end" if fired else "went through")
+"""
+
+
+@pytest.mark.parametrize("work", ["recover", "drop"])
+def test_what_cannot_be_read_once_is_not_taken_out_of_the_store(work, tmp_path):
+    library = compile_shim()
+    if library is None:
+        pytest.skip("no C compiler")
+    done = subprocess.run(
+        [sys.executable, "-c", ONCE, tmp_path, work],
+        env={**os.environ, "LD_PRELOAD": str(library), "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "went through\n"), done.stderr[-2000:]
+
+
 def test_what_is_neither_before_nor_after_is_told():
     first = {"faces": {"a": "1", "b": "2"}, "indices": {"eyes": 1}}
     last = {"faces": {"a": "1", "c": "3"}, "indices": {"eyes": 2, "nose": 3}}

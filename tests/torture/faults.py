@@ -147,7 +147,7 @@ class Bench:
             return outcome, wrong, f"afterwards: {left.message}\n{left.trace}"
         if difference := between(first, last, left.value, operation.whole):
             return outcome, "loss", difference
-        done = outcome.status == "ok" and operation.group != "verify"
+        done = outcome.status == "ok" and not (operation.reads and operation.group == "verify")
         if done and (left.value != last or outcome.value != value):
             proof = differs(last, left.value) or f"gave {outcome.value!r}, not {value!r}"
             return outcome, "silent change", proof[:2000]

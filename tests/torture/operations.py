@@ -19,9 +19,13 @@ import torch
 from data.failures import Failure, update_failures
 from data.inspect import export, summary
 from data.latents import Latents, read_latents, write_latents
+from data.manifest import FILE as MANIFEST
 from data.metadata import join_metadata
+from data.recovery import recover
 from data.statistics import FILE as STATISTICS
 from data.store import Store
+from data.verify import verify
+from data.views import METADATA
 from index.build import build_indices, refresh_indices
 from ingest.alignment.cut import Aligner
 from ingest.embedding import Embedded
@@ -166,6 +170,10 @@ def _verify(folder: Path) -> dict[str, Any]:
     return stores.problems(_open(folder))
 
 
+def _drop_damaged(folder: Path) -> None:
+    verify(_open(folder), drop_damaged=True)
+
+
 def _export(folder: Path) -> None:
     export(_open(folder), folder / "out.parquet", ["id", "path", "w"])
 
@@ -245,6 +253,8 @@ OPERATIONS = (
     Operation("compact", "compaction", "plain", lambda f: _open(f).compact()),
     Operation("verify", "verify", "plain", _verify, reads=True),
     Operation("ris verify", "verify", "plain", command("verify"), reads=True),
+    Operation("drop damaged", "verify", "damaged", _drop_damaged),
+    Operation("recover", "verify", "lost", lambda f: recover(f / ".ris") and None, once=True),
     Operation("export", "export", "plain", _export),
     Operation("latents", "export", "plain", _latents),
     Operation("ris index", "index build", "plain", command("index", "--feature", "mouth")),
@@ -262,6 +272,15 @@ def make_template(folder: Path, name: str) -> None:
     """The folder that operations of a template begin with."""
     if name == "plain":
         stores.make(folder)
+    elif name == "damaged":
+        stores.make(folder)
+        path = folder / ".ris" / METADATA
+        data = bytearray(path.read_bytes())
+        data[100] ^= 1
+        path.write_bytes(data)
+    elif name == "lost":
+        stores.make(folder)
+        (folder / ".ris" / MANIFEST).unlink()
     elif name == "bare":
         stores.make(folder, kinds={})
     else:

@@ -133,7 +133,10 @@ def columns(store: Store) -> list[Any]:
     path = store.folder / METADATA
     if not path.exists():
         return []
-    table = sealed.read_table(path)
+    try:
+        table = sealed.read_table(path)
+    except sealed.DamagedError as e:
+        return ["damaged", e.reason]
     return [table.schema.to_string(), table.to_pylist()]
 
 
