@@ -223,6 +223,7 @@ def ingest(
             print_joined(done.labelled)
         fresh = [feature for feature, told in indices.items() if "error" not in told]
         ready = f"indices up to date: {', '.join(fresh)}" if fresh else "now: ris index --all"
-        print(f"{plain(shown(done.store.folder))} holds {done.faces} faces; {ready}")
+        held = f"{plain(shown(done.store.folder))} holds {done.faces} faces"
+        print(f"{held}; {ready}" if done.faces else held)
     if not report.held:
         raise InputError(why_nothing(report, briefly(photos)))

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from commands.ingest_report import print_reasons
 from commands.options import JsonOption, StoreOption
 from commands.stores import open_store
 from commands.terminal import plain, print_json
@@ -48,7 +49,6 @@ def failures(
         print_json([vars(f) for f in found])
         return
     print(f"{len(found)} photos gave no face" + (":" if found else ""))
-    for reason, count in Counter(f"{f.stage}: {f.reason}" for f in found).most_common():
-        print(f"  {count} x {plain(reason)}")
+    print_reasons(Counter(f"{f.stage}: {f.reason}" for f in found))
     for f in found:
         print(f"{f.stage:<6}  {plain(f.path)}: {plain(f.reason)}")

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from data.metadata import Joined
     from ingest.pipeline import IngestReport
 
+REASONS = 10
+"""So many reasons of failures are shown by themselves, the commonest."""
+
 
 def print_report(report: IngestReport) -> None:
     """The counts, the reasons of failures and the first failed photos."""
@@ -19,8 +22,7 @@ def print_report(report: IngestReport) -> None:
         f"{report.ingested} faces ingested, {report.skipped} skipped (already there), "
         f"{report.failed} failed, in {report.seconds:.1f} s"
     )
-    for reason, count in report.reasons().most_common():
-        print(f"  {count} x {plain(reason)}")
+    print_reasons(report.reasons())
     for failure in report.failures[:10]:
         print(f"  {plain(failure.path)}: {plain(failure.reason)}")
     if report.failed > 10:
@@ -30,6 +32,16 @@ def print_report(report: IngestReport) -> None:
         ordered = sorted(others.items(), key=lambda entry: (-entry[1], entry[0]))
         counts = ", ".join(f"{count} x {reason}" for reason, count in ordered)
         print(f"{others.total()} other files: {counts}")
+
+
+def print_reasons(reasons: Counter[str]) -> None:
+    """The commonest reasons of failures; many hold a number, so there may be one for each file."""
+    shown = reasons.most_common(REASONS)
+    for reason, count in shown:
+        print(f"  {count} x {plain(reason)}")
+    if len(reasons) > REASONS:
+        rest = reasons.total() - sum(count for _, count in shown)
+        print(f"  {rest} x {len(reasons) - REASONS} other reasons")
 
 
 def why_nothing(report: IngestReport, named: str) -> str:

@@ -82,6 +82,8 @@ def read_table(source: Path) -> Table:
         if source.is_dir():
             raise InputError(f"{source} is a folder, not a table")
         if not source.is_file():
+            if source.exists():
+                raise InputError(f"{source} is a pipe or device: save the table as a file")
             raise InputError(f"no metadata file {source}")
         with source.open("rb") as file:
             head = file.read(6)

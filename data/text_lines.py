@@ -76,6 +76,11 @@ def _utf8(stream: _Stream, source: Path) -> Iterator[str]:
         try:
             line = raw.decode()
         except UnicodeDecodeError as e:
+            if b"\0" in raw:
+                raise InputError(
+                    f"{source} is no text (line {number + 1} holds zero bytes): name a table in "
+                    "CSV or Parquet"
+                ) from e
             raise InputError(
                 f"{source}, line {number + 1}: byte 0x{raw[e.start]:02x} is not UTF-8 (it may be "
                 "Latin-1 or Windows-1252): save it as UTF-8, as by `iconv -f LATIN1 -t UTF-8`"

@@ -90,6 +90,7 @@ def ingest_collection(
 
     from ingest.pipeline import ingest  # which imports torch
 
+    named = session.inverter_file
     session = session.at(folder)
     ours = session.generator.fingerprint
     if codes is not None and codes.generator not in (None, ours):
@@ -99,6 +100,8 @@ def ingest_collection(
         )
     if codes is not None:
         codes = codes.of_rows(session.generator.layout.rows, total or 0)
+    if named is not None:  # read before the store remembers it, also where all codes are given
+        session.inverter()
     embedder = session.embedder()
     store = Store.create(folder, embedder.settings())
     if session.generator_file or session.inverter_file:

@@ -163,6 +163,8 @@ def decode(path: Path, least: int | None = None) -> Photo:
         raise ImageError("read", e.strerror or str(e)) from e
     except Exception as e:  # whatever the many readers raise on damaged files
         reason = (str(e).splitlines() or [type(e).__name__])[0][:120]
+        if "truncated" in reason.lower():  # with numbers of bytes, which each file has its own of
+            reason = "the file ends within the picture"
         raise ImageError("decode", f"damaged: {reason}") from e
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,11 +23,12 @@ from ingest.folders import (
 from ingest.found import FOLDER, LINK, SPECIAL, THUMBNAILS, Found
 
 ANY_FOLDERS = "**"
+_WILDCARD = re.compile(r"[*?]|\[[^/]+\]")
 
 
 def is_pattern(text: str) -> bool:
-    """Whether there is a wildcard in it."""
-    return any(c in text for c in "*?[")
+    """Whether there is a wildcard in it; a bracket that is not closed is none."""
+    return _WILDCARD.search(text) is not None
 
 
 def expand(pattern: str) -> Iterator[Found]:

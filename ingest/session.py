@@ -18,7 +18,7 @@ from data.manifest import FILE as MANIFEST
 from data.manifest import MAX_RESOLUTION
 from data.store import Store
 from ris.choices import Device
-from ris.errors import MismatchError, ModelFileError
+from ris.errors import InputError, MismatchError, ModelFileError
 from ris.once import once
 
 if TYPE_CHECKING:
@@ -132,7 +132,10 @@ class Session:
 
         Raises:
             ModelFileError: one is not.
+            InputError: a negative number of steps.
         """
+        if self.refine is not None and self.refine < 0:
+            raise InputError(f"--refine takes 0 or more steps, not {self.refine}")
         named = (
             ("generator file", self.generator_file, "name it with --generator"),
             ("encoder file", self.inverter_file, "name it with --inverter"),

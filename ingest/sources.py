@@ -67,6 +67,8 @@ class Sources:
         """What gives the files of one argument; None for a folder that was named before."""
         if argument == STANDARD_INPUT:
             return partial(read_list, self._kept_input(), Path())
+        if not argument:  # which Path takes for the working folder
+            raise InputError("an empty text names no photos: name a folder, or . for this one")
         path = Path(argument)
         if argument.startswith("~") and not os.path.lexists(path):
             path = Path(os.path.expanduser(argument))
@@ -99,6 +101,8 @@ class Sources:
     def _kept_input(self) -> Path:
         """Standard input in a file, to be read more than once; it goes with this object."""
         if self._input is None:
+            if sys.stdin is None:  # the caller closed it
+                raise InputError("standard input is closed: pipe a list of paths into it")
             try:
                 self._input = tempfile.NamedTemporaryFile(prefix="ris-list-")  # noqa: SIM115
                 shutil.copyfileobj(sys.stdin.buffer, self._input)

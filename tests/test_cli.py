@@ -11,6 +11,7 @@ from typing import get_args
 import pytest
 import typer
 from conftest import ROOT
+from PIL import Image
 
 import cli
 from commands.faces import FaceChoice, InverterKind
@@ -164,6 +165,38 @@ def test_a_folder_of_bad_photos_fails(ris, tmp_path):
     assert status == 1
     assert "1 x read: the file is empty" in out
     assert err == "ris: no face from bad: the file is empty\n"
+    assert out.endswith("\n.ris holds 0 faces\n")  # of which no index is to be made
+
+
+def test_reasons_that_are_different_in_each_photo_do_not_fill_the_screen(ris, tmp_path):
+    (tmp_path / "small").mkdir()
+    for side in range(2, 32):
+        Image.new("RGB", (side, side)).save(tmp_path / "small" / f"{side}.png")
+    for _ in range(2):
+        status, out, _ = ris("ingest", "small")
+        assert status == 1
+        assert len(out.splitlines()) < 25
+        assert "  20 x 20 other reasons\n" in out
+    out = ris("failures")[1]
+    assert "  20 x 20 other reasons\n" in out
+    assert out.count(" px is below 32 px\n") == 10 + 30
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [("--inverter", "bad.pt", "bad.pt is no torch file"), ("--refine", "-1", "0 or more steps")],
+)
+def test_an_inverter_is_looked_at_also_where_all_codes_are_given(
+    ris, faces, tmp_path, option, value, message
+):
+    (tmp_path / "in").mkdir()
+    for name in ("seed000100.jpg", "latents.parquet"):
+        shutil.copy(faces / name, tmp_path / "in")
+    (tmp_path / "bad.pt").write_bytes(b"")
+    status, _, err = ris("ingest", "in", option, value)
+    assert status == 1
+    assert message in err
+    assert not (tmp_path / ".ris").exists()  # a store would remember it for later runs
 
 
 def test_export_writes_what_it_says(ris, store, tmp_path):

@@ -414,6 +414,26 @@ def test_a_list_on_standard_input(tmp_path, monkeypatch):
     assert list(sources) == [Found(Path("a.jpg"), True), Found(Path("sub/b.jpg"), True)]
 
 
+def test_standard_input_that_is_closed_is_explained(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(InputError, match="standard input is closed"):
+        find_photos("-")
+
+
+def test_an_empty_text_is_not_the_working_folder(tmp_path, monkeypatch):
+    make(tmp_path, "a.jpg")
+    monkeypatch.chdir(tmp_path)
+    for arguments in ("", ["a.jpg", ""]):
+        with pytest.raises(InputError, match="an empty text names no photos"):
+            find_photos(arguments)
+
+
+@pytest.mark.parametrize("name", ["a[1.jpg", "a]1[.jpg", "[]"])
+def test_a_bracket_that_is_not_closed_makes_no_pattern(tmp_path, name):
+    with pytest.raises(InputError, match="no file or folder"):
+        find_photos(tmp_path / name)
+
+
 def test_a_long_list_takes_no_memory(tmp_path):
     lines = b"".join(b"folder/%07d.jpg\n" % i for i in range(30_000))
     (tmp_path / "list.txt").write_bytes(lines)

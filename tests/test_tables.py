@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import random
 from pathlib import Path
 
@@ -64,6 +65,12 @@ def test_one_table_in_many_forms(read, name, content):
     assert read(content, name) == PEOPLE
 
 
+def test_a_pipe_is_told_from_a_missing_file(tmp_path):
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(InputError, match="is a pipe or device: save the table as a file"):
+        read_table(tmp_path / "a.csv")
+
+
 def test_a_name_with_brackets_is_no_pattern(read, tmp_path):
     (tmp_path / "labels1.csv").write_text("file,who\nother.jpg,Eve\n")
     assert read("file,who\na.jpg,Ann\nb.jpg,Bo\n", "labels[1].csv") == PEOPLE
@@ -107,6 +114,7 @@ def test_columns_without_name_are_kept(read):
         ("a.csv", 'file,a\nx.jpg,"a\\"b"\n', "line 2: text follows a closing quote"),
         ("a.csv", 'file,a\nx.jpg, "b"\n', "line 2: a blank stands before a quote"),
         ("a.csv", 'file,a\nx.jpg,"' + "y" * 200_000, "line 2: a value is over 131,072 characters"),
+        ("a.csv", b"\0\0\0\x20ftypavif\xeb\0\n", r"is no text \(line 1 holds zero bytes\)"),
         ("a.csv", b"file,a\nx.jpg,\xe9t\xe9\n", "line 2: byte 0xe9 is not UTF-8.*Latin-1.*iconv"),
         ("a.csv", "file,a\nx.jpg,1\n".encode("utf-16-le"), "line 1 holds a zero byte.*UTF-16"),
         ("a.csv", "file,a\nx.jpg,1\n".encode("utf-16")[:-1], "is not UTF-16 after line 1"),

@@ -61,12 +61,12 @@ class Opened:
         """
         try:
             return _loaded(self.image, size)
-        except OSError as e:
+        except OSError as e:  # `ingest.decode` words it
             if self.kind != "JPEG" or "truncated" not in str(e):
                 raise
             whole = _unended(self.file, size)
             if whole is None:
-                raise ImageError("decode", "damaged: the file ends within the picture") from e
+                raise
             return whole
 
 
