@@ -203,3 +203,5 @@ def _print_search(found: SearchResult, *, furthest: bool) -> None:
         print(f"{title} by {found.label}")
         for m in matches:
             print(f"{m.rank:>4}  {m.score:+.4f}  {m.id}  {plain(shown(m.path))}")
+        if not matches:
+            print("  no other face")

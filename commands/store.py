@@ -164,10 +164,11 @@ def remove(
         select_ids(opened, where) if where is not None else {opened.face(f).id for f in face or []}
     )
     removed = opened.remove(ids)
+    rows = opened.manifest().rows
     if as_json:
-        print_json({"removed": removed, "faces": opened.manifest().rows})
+        print_json({"removed": removed, "faces": rows})
     else:
-        print(f"{removed} faces removed; now: ris index --all")
+        print(f"{removed} faces removed, {rows} are left")
 
 
 def export(

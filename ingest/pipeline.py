@@ -10,6 +10,7 @@ read and committed, and in which order, depends on the photos alone, not on who 
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -42,6 +43,7 @@ COMMIT_BYTES = 4 << 20
 """Vectors a commit: about 24 faces of the default generator."""
 COMMIT_SECONDS = 60.0
 """Rows do not wait longer for a commit, where faces take their time."""
+_BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")
 AHEAD = 32
 """Photos that are looked at before the first of them is through. Not a matter of cores: it decides
 what is known when a photo is looked at, and so how rows are parted into commits."""
@@ -190,12 +192,17 @@ def _checked(store: Store, make_inverter: Callable[[], Inverter]) -> Callable[[]
 def _is_over(failed: Path) -> bool:
     """Whether what failed once is no longer there, or is a folder that can be read now."""
     if not failed.is_dir():
-        return is_gone(failed)
+        return not any(map(_is_there, (failed, Path(_unprinted(str(failed))))))
     try:
         os.scandir(failed).close()
     except OSError:
         return False
     return True
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a file of that name; a link that leads nowhere is one, which fails again."""
+    return os.path.lexists(path) or not is_gone(path)
 
 
 def _check_name(path: Path) -> None:
@@ -207,6 +214,11 @@ def _check_name(path: Path) -> None:
 
 def _printable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _unprinted(path: str) -> str:
+    r"""The name of a file that `_printable` wrote with ``\xe9``."""
+    return os.fsdecode(_BYTE.sub(lambda m: bytes.fromhex(m[1].decode()), os.fsencode(path)))
 
 
 class _Run:

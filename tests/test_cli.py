@@ -199,6 +199,14 @@ def test_an_inverter_is_looked_at_also_where_all_codes_are_given(
     assert not (tmp_path / ".ris").exists()  # a store would remember it for later runs
 
 
+def test_what_is_left_after_removing_is_said(ris, store, faces):
+    query = ("query", faces / "seed000100.jpg", "--feature", "eyes")
+    assert ris("remove", "--where", "yaw > 1000").out == "0 faces removed, 60 are left\n"
+    assert ris("remove", "--where", "true").out == "60 faces removed, 0 are left\n"
+    status, out, _ = ris(*query)
+    assert (status, out) == (0, "most alike by eyes\n  no other face\n")
+
+
 def test_export_writes_what_it_says(ris, store, tmp_path):
     import pyarrow.parquet as pq
 

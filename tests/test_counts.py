@@ -260,6 +260,27 @@ def test_whatever_ends_a_failure_takes_it_off_the_list(work, session):
     assert [f.path for f in read_failures(store)] == ["photos/other.jpg"]
 
 
+def test_a_failure_stays_while_its_file_does_whatever_else_is_ingested(ris, work):
+    names = [b"latin\xe9.jpg", b"\xff\n.jpg"]
+    folder = os.fsencode(work / "odd")
+    os.mkdir(folder)
+    good = (work / "photos" / "seed000100.jpg").read_bytes()
+    for name in names:
+        try:
+            Path(os.fsdecode(folder + b"/" + name)).write_bytes(good)
+        except OSError:
+            pytest.skip("this file system takes no such names")
+    (work / "odd" / "link.jpg").symlink_to("nowhere.jpg")
+    assert ris("ingest", "odd").status == 1
+    kept = json.loads(ris("failures", "--json")[1])
+    assert len(kept) == 3
+    assert ris("ingest", "photos").status == 0
+    assert json.loads(ris("failures", "--json")[1]) == kept
+    shutil.rmtree(work / "odd")
+    assert ris("ingest", "photos").status == 0
+    assert json.loads(ris("failures", "--json")[1]) == []
+
+
 def test_a_folder_that_could_not_be_read_is_a_failure_until_it_can(work, session, filled):
     shutil.copytree(filled.folder, work / ".ris")
     store = Store.open(work / ".ris")
