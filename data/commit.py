@@ -26,6 +26,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,6 +44,7 @@ from data.durable import (
     tell,
 )
 from data.manifest import Manifest, Shard, shard_name, shard_number
+from data.surroundings import UnreadableError, check_blame
 from ris.errors import StoreError
 
 FACES = "faces"
@@ -67,7 +69,7 @@ def locked(folder: Path) -> Iterator[None]:
             "wait for it to end"
         ) from e
     except OSError as e:
-        raise disk_error(e, folder) from e
+        raise disk_error(e, folder / LOCK) from e
     try:
         yield
     finally:
@@ -98,7 +100,11 @@ class CommitRecord:
     @classmethod
     def read(cls, folder: Path) -> CommitRecord | None:
         """The record in a store's folder; None if there is none, or it is damaged: what it named
-        is left alone then."""
+        is left alone then.
+
+        Raises:
+            UnreadableError: it cannot be read now.
+        """
         try:
             raw = json.loads((folder / FILE).read_text(encoding="utf-8"))
             given = values.members(raw, "it", [f.name for f in dataclasses.fields(cls)])
@@ -106,7 +112,8 @@ class CommitRecord:
             for name in (*adds, *drops):
                 shard_number(name)
             before, after = (values.text(given[n], n) for n in ("before", "after"))
-        except (OSError, ValueError, RecursionError):
+        except (OSError, ValueError, RecursionError) as e:
+            check_blame(folder / FILE, e)
             return None
         return cls(before, after, tuple(adds), tuple(drops))
 
@@ -125,6 +132,7 @@ def commit(
     out: Sequence[Shard],
     contents: Sequence[Iterator[pa.Table]],
     garbage: Sequence[str] = (),
+    **changes: Any,
 ) -> Manifest:
     """Publishes the manifest without the shards `out`, plus one new shard for each of `contents`
     that has rows; the lock must be held.
@@ -135,6 +143,7 @@ def commit(
         out: shards of it that go.
         contents: rows of the new ones.
         garbage: names of further files in ``faces/`` that are known to be no part of the store.
+        changes: other fields of the manifest that change.
 
     Returns:
         the new manifest.
@@ -161,7 +170,10 @@ def commit(
                     fresh.append((temporary, shard))
                     number += 1
             after = dataclasses.replace(
-                manifest, shards=(*kept, *(shard for _, shard in fresh)), next_shard=number
+                manifest,
+                shards=(*kept, *(shard for _, shard in fresh)),
+                next_shard=number,
+                **changes,
             )
             drops = dict.fromkeys([*sorted(gone), *garbage, *_left(folder, manifest)])
             if fresh or drops:
@@ -194,9 +206,10 @@ def sweep(folder: Path, manifest: Manifest) -> None:
             (faces / name).unlink(missing_ok=True)
         sync_folder(faces)
         (folder / FILE).unlink(missing_ok=True)
-    except OSError as e:
+    except (OSError, UnreadableError) as e:
+        why = e.strerror if isinstance(e, OSError) else None
         tell(
-            f"old files in {folder} could not be deleted ({e.strerror or e}): nothing is lost, "
+            f"old files in {folder} could not be deleted ({why or e}): nothing is lost, "
             "the next command that writes to the store tries again"
         )
 

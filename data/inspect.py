@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from data import shards
 from data.durable import replacing
 from data.failures import failures_if_readable
+from data.manifest import Manifest
 from data.store import Store
 from data.values import is_number
 from ris.errors import InputError
@@ -80,13 +81,15 @@ def export(store: Store, target: Path, columns: Sequence[str]) -> int:
     if target.suffix != ".parquet":
         raise InputError(f"{target}: an export is written as .parquet")
     chosen = pa.schema([schema.field(c) for c in columns])
-    rows = 0
-    with (
-        replacing(target) as temporary,
-        temporary.open("wb") as file,
-        pq.ParquetWriter(file, chosen, write_page_checksum=True) as writer,
-    ):
-        for batch in store.batches(columns):
-            writer.write_batch(batch.select(list(columns)))
-            rows += len(batch)
-    return rows
+
+    def write(manifest: Manifest) -> int:
+        with (
+            replacing(target) as temporary,
+            temporary.open("wb") as file,
+            pq.ParquetWriter(file, chosen, write_page_checksum=True) as writer,
+        ):
+            for batch in store.batches(columns, manifest):
+                writer.write_batch(batch.select(list(columns)))
+        return manifest.rows
+
+    return store.consistently(write)

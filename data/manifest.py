@@ -18,6 +18,7 @@ from typing import Any
 
 from data import values
 from data.durable import replacing
+from data.surroundings import of_surroundings, unreadable
 from ris.errors import MismatchError, StoreError
 from ris.layout import StyleLayer, StyleLayout
 
@@ -261,7 +262,9 @@ class Manifest:
                 raise LostManifestError(f"{folder} has faces and no {FILE}: {RECOVER}") from e
             raise StoreError(f"{folder} is not a ris store: run `ris ingest FOLDER` first") from e
         except OSError as e:
-            raise StoreError(f"{path} cannot be read ({e.strerror or e})") from e
+            if of_surroundings(e) or not folder.is_dir():
+                raise unreadable(path, e) from e
+            raise LostManifestError(f"{path} cannot be read ({e.strerror or e}): {RECOVER}") from e
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise LostManifestError(
                 f"{path} is damaged or not a ris manifest ({_reason(e)}): {RECOVER}"

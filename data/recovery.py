@@ -35,6 +35,7 @@ from data.manifest import (
 )
 from data.row_keys import from_footer, sum_of
 from data.statistics import FILE as STATISTICS
+from data.surroundings import check_blame
 from ris.errors import InputError, StoreError
 
 
@@ -153,7 +154,7 @@ def _read(path: Path, number: int) -> _Found | str:
             "" if keys is None else sum_of(keys),
         )
     except (sealed.DamagedError, OSError, ValueError, TypeError, AttributeError) as e:
-        sealed.check_blame(path, e)
+        check_blame(path, e)
         return e.reason if isinstance(e, sealed.DamagedError) else sealed.reason(e)
     return _Found(shard, set(ids), settings, first, beside, columns)
 
@@ -243,8 +244,11 @@ def _without_doubles(
 
 
 def _keep_lost(folder: Path) -> None:
-    """Copies a damaged manifest into ``damaged/``; it is replaced after that."""
-    if (folder / FILE).exists():
+    """Copies a damaged manifest into ``damaged/``; it is replaced after that. What is no file is
+    moved there."""
+    if (folder / FILE).is_dir():
+        aside.put_aside(folder, folder / FILE)
+    elif (folder / FILE).exists():
         try:
             make_folder(folder / aside.FOLDER)
             with replacing(aside.free_place(folder, FILE)) as temporary:

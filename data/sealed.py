@@ -5,6 +5,9 @@ key-value metadata ends in a *seal*: SHA-256 of the footer itself, with zeros in
 beside SHA-256 of all bytes before the footer. So a reader checks the footer when it opens the file
 (microseconds) and the pages that it reads; `check` reads all bytes. Files without a seal, which
 earlier versions wrote, are read as they are.
+
+An error is no damage yet: memory and file descriptors run out, and a file may not be readable for
+this user. Only what the file itself is to blame for is a `DamagedError`.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.durable import flush
+from data.surroundings import check_blame, unreadable
 from ris.errors import RisError, StoreError
 
 NOTE = b"ris"
@@ -30,10 +34,10 @@ NOTE = b"ris"
 _PAGES = b"ris-pages"
 _SEAL = re.compile(rb"ris-seal:([0-9a-f]{64})")
 _BLANK = b"ris-seal:" + b"0" * 64
+_HASH = re.compile(re.escape(_PAGES) + rb"..([0-9a-f]{64})", re.DOTALL)
+"""The hash of the pages in the bytes of a footer; between them stand the type and the length."""
 _TAIL = 8  # bytes after the footer: its length and the format's mark
 _MARK = b"PAR1"
-_SURROUNDINGS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.EINTR)
-"""Errors that say nothing of the file: what is whole must not be put aside for them."""
 BLOCK = 1 << 20
 """Bytes that are hashed at a time."""
 
@@ -162,9 +166,11 @@ def opened(path: Path, *, whole: bool = False) -> Iterator[pq.ParquetFile]:
 
     Raises:
         DamagedError: the file is missing or damaged, also where that shows within the block.
-        StoreError: it cannot be opened for a reason that is not its own, as too many open files.
+        UnreadableError: it cannot be read now.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no file")
         with pa.memory_map(str(path)) as file:
             sealed = _check_footer(file)
             with pq.ParquetFile(file, page_checksum_verification=True) as f:
@@ -177,17 +183,9 @@ def opened(path: Path, *, whole: bool = False) -> Iterator[pq.ParquetFile]:
         raise
     except Exception as e:  # a damaged file makes pyarrow raise almost anything
         check_blame(path, e)
+        if _only_pyarrow_failed(e, path):
+            raise unreadable(path, e) from e
         raise DamagedError(path, reason(e)) from e
-
-
-def check_blame(path: Path, error: Exception) -> None:
-    """Refuses to take a file for damaged because of an error that is not its own.
-
-    Raises:
-        StoreError: too many files are open, say: the file may be whole.
-    """
-    if isinstance(error, OSError) and error.errno in _SURROUNDINGS:
-        raise StoreError(f"{path} cannot be read now: {os.strerror(error.errno)}") from error
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
@@ -259,6 +257,33 @@ def _check_pages(file: pa.MemoryMappedFile, f: pq.ParquetFile) -> None:
         raise ValueError("its content is not what was written")
 
 
+def _only_pyarrow_failed(error: Exception, path: Path) -> bool:
+    """Whether a sealed file is whole to the byte though its reader failed: for lack of memory,
+    say, of which pyarrow speaks in many ways."""
+    if not isinstance(error, OSError | RuntimeError | pa.ArrowException):
+        return False
+    if getattr(error, "errno", None) == errno.EIO:
+        return False  # the disk says so; who can, reads a second time
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL))
+            start = _footer_start(size, file.read())
+            file.seek(start)
+            footer = file.read()
+            if not _check_seal(footer):
+                return False
+            file.seek(0)
+            digest, left = hashlib.sha256(), start
+            while left and (block := file.read(min(left, BLOCK))):
+                digest.update(block)
+                left -= len(block)
+    except (OSError, ValueError):
+        return False
+    found = _HASH.findall(footer)
+    return bool(found) and digest.hexdigest().encode() == found[-1]
+
+
 def _footer_start(size: int, tail: bytes) -> int:
     start = size - _TAIL - int.from_bytes(tail[:4], "little")
     if len(tail) < _TAIL or tail[4:] != _MARK or start < len(_MARK):
@@ -270,7 +295,11 @@ def _check_footer(file: pa.MemoryMappedFile) -> bool:
     size = file.size()
     tail = file.read_at(min(size, _TAIL), max(0, size - _TAIL))
     start = _footer_start(size, tail)
-    footer = file.read_at(size - start, start)
+    return _check_seal(file.read_at(size - start, start))
+
+
+def _check_seal(footer: bytes) -> bool:
+    """Whether a footer has a seal; ValueError if it does not fit."""
     found = list(_SEAL.finditer(footer))
     if not found:
         return False

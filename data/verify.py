@@ -14,6 +14,7 @@ from data.aside import put_aside
 from data.hashing import file_sha256
 from data.manifest import Manifest, Shard
 from data.store import Store
+from data.surroundings import check_blame
 
 BESIDE = {
     statistics_file.FILE: "it is computed again when it is needed",
@@ -67,6 +68,9 @@ def verify(store: Store, *, drop_damaged: bool = False) -> Verification:
         store: the store.
         drop_damaged: take damaged files out of the store, into its folder ``damaged``, so that
             the next ingest brings the photos of damaged shards in again.
+
+    Raises:
+        UnreadableError: a file cannot be read now, so nobody knows whether it is damaged.
     """
     checked: dict[str, _Checked] = {}
     manifest = store.manifest()
@@ -121,7 +125,7 @@ def _look(store: Store, shard: Shard) -> _Checked:
         if len(photos) != shard.rows:
             found.reason = f"it has {len(photos)} rows instead of {shard.rows}"
     except (OSError, sealed.DamagedError) as e:
-        sealed.check_blame(path, e)
+        check_blame(path, e)
         found.reason = sealed.reason(e)
     return found
 

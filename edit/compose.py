@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from data.manifest import Manifest
 from data.shards import vectors
 from data.store import Store
 from edit.drawing import heat_map, pictures, render, strip, transfer_grid
@@ -107,14 +108,19 @@ def average_scores(
         faces: how many.
         progress: called with faces done and faces in all.
     """
-    average = AverageScores()
     if store is not None and store.manifest().rows >= faces:
         embedder = edit_embedder(session)
-        for code, scores in _first_rows(store, faces):
-            average.add(edit_scores(code, scores, embedder)[None])
-            if progress:
-                progress(average.count, faces)
-        return average.mean()
+
+        def read(manifest: Manifest) -> torch.Tensor:
+            average = AverageScores()
+            for code, scores in _first_rows(store, manifest, faces):
+                average.add(edit_scores(code, scores, embedder)[None])
+                if progress:
+                    progress(average.count, faces)
+            return average.mean()
+
+        return store.consistently(read)
+    average = AverageScores()
     for seed in range(faces):
         average.add(seed_subject(f"seed:{seed}", session).scores[None])
         if progress:
@@ -122,10 +128,12 @@ def average_scores(
     return average.mean()
 
 
-def _first_rows(store: Store, faces: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _first_rows(
+    store: Store, manifest: Manifest, faces: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """(L, 512) code and (K, C') scores of each of a store's first faces."""
     settings = store.settings
-    for batch in store.batches(["w", "sigma", "scores"]):
+    for batch in store.batches(["w", "sigma", "scores"], manifest):
         scores = row_tensors(batch, settings)[1]
         codes = torch.tensor(vectors(batch, "w")).view(len(batch), settings.latent_rows, -1)
         for row in zip(codes, scores, strict=True):

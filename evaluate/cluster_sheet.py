@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from data import shards
+from data.manifest import Manifest
 from data.store import Store
 from edit.drawing import grid, pictures, render
 from evaluate.submembership import (
@@ -49,6 +50,7 @@ class Cluster:
 def find_clusters(
     store: Store,
     feature: str,
+    manifest: Manifest,
     *,
     clusters: int = 5,
     columns: int = COLUMNS,
@@ -60,6 +62,7 @@ def find_clusters(
     Args:
         store: the collection.
         feature: any but the pose.
+        manifest: its state.
         clusters: K, 1 or more.
         columns: faces named of each cluster.
         faces: faces read at most.
@@ -70,7 +73,6 @@ def find_clusters(
     """
     if clusters < 1 or columns < 1:
         raise InputError("a sheet takes one cluster and one face of it at least")
-    manifest = store.manifest()
     check_feature(manifest.settings, feature)
     chosen = draw_faces(manifest.rows, faces, seed)
     rows = feature_rows(store, manifest, feature, chosen)
@@ -121,8 +123,11 @@ def make_sheet(
     if out.suffix.lower() not in FORMATS:
         raise InputError(f"{out}: a picture is written as .png or .jpg")
     (feature,), (count,) = features, clusters
-    found = find_clusters(store, feature, clusters=count, columns=columns, faces=faces, seed=seed)
-    drawn = draw_sheet(store, feature, found, out)
+    manifest = store.manifest()
+    found = find_clusters(
+        store, feature, manifest, clusters=count, columns=columns, faces=faces, seed=seed
+    )
+    drawn = draw_sheet(store, feature, manifest, found, out)
     title = f"{len(found)} clusters of faces by {feature}"
     if drawn:
         title += f"; {drawn} photos are gone, those faces are drawn from their codes"
@@ -130,8 +135,17 @@ def make_sheet(
     return {"file": out, "feature": feature, "sizes": sizes, "from_codes": drawn, "title": title}
 
 
-def draw_sheet(store: Store, feature: str, clusters: list[Cluster], out: Path) -> int:
+def draw_sheet(
+    store: Store, feature: str, manifest: Manifest, clusters: list[Cluster], out: Path
+) -> int:
     """A row of faces for each cluster; a photo that is gone is drawn from its code.
+
+    Args:
+        store: the collection.
+        feature: for the titles.
+        manifest: the state whose rows the clusters name.
+        clusters: what to draw.
+        out: .png or .jpg.
 
     Returns:
         number of faces drawn from their codes.
@@ -140,7 +154,7 @@ def draw_sheet(store: Store, feature: str, clusters: list[Cluster], out: Path) -
         InputError: `out` is not .png or .jpg.
     """
     wanted = np.unique([number for cluster in clusters for number in cluster.faces])
-    tiles, drawn = _tiles(store, wanted)
+    tiles, drawn = _tiles(store, manifest, wanted)
     columns = max(len(cluster.faces) for cluster in clusters)
     rows: list[list[Image.Image | None]] = [
         [tiles[n] for n in cluster.faces] + [None] * (columns - len(cluster.faces))
@@ -151,12 +165,14 @@ def draw_sheet(store: Store, feature: str, clusters: list[Cluster], out: Path) -
     return drawn
 
 
-def _tiles(store: Store, wanted: np.ndarray) -> tuple[dict[int, Image.Image], int]:
+def _tiles(
+    store: Store, manifest: Manifest, wanted: np.ndarray
+) -> tuple[dict[int, Image.Image], int]:
     """Picture of each wanted row of the store, and how many were drawn from their codes."""
     session: Session | None = None
     tiles: dict[int, Image.Image] = {}
     start = drawn = 0
-    for batch in store.batches(["path", "aligned", "quad", "sigma"]):
+    for batch in store.batches(["path", "aligned", "quad", "sigma"], manifest):
         inside = wanted[(wanted >= start) & (wanted < start + len(batch))]
         start += len(batch)
         if not len(inside):

@@ -292,7 +292,7 @@ def open_set(argument: str, network: Extractor) -> FeatureSource:
 
 def _faces(store: Store) -> list[tuple[Path, np.ndarray | None]]:
     found: list[tuple[Path, np.ndarray | None]] = []
-    for batch in store.batches(["path", "aligned", "quad"]):
+    for batch in store.rows(["path", "aligned", "quad"]):
         for row in batch.to_pylist():
             known = row["quad"] is not None and not row["aligned"]
             quad = np.array(row["quad"], np.float64).reshape(4, 2) if known else None

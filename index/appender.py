@@ -74,13 +74,6 @@ class IndexAppender(FolderChange):
         """Deleted rows among them."""
         return int(np.count_nonzero(self.ids == b""))
 
-    def stored(self, rows: np.ndarray) -> np.ndarray:
-        """(n,) row numbers -> (n, D) float32 vectors as they are stored."""
-        out = np.empty((len(rows), self.meta.dims), np.float32)
-        for start, block in self._opened.vectors.blocks(rows):
-            out[start : start + len(block)] = block
-        return out
-
     def drop(self, rows: np.ndarray) -> None:
         """Deletes rows, given by number, of those that were there before."""
         self.ids[rows] = b""

@@ -114,8 +114,7 @@ def build_indices(
             feature: stack.enter_context(
                 IndexWriter(index_folder(store, feature), _dims(settings, feature, options))
             )
-            for feature in features
-            if feature not in reports
+            for feature in sorted({*features} - reports.keys())  # so that two runs wait in turn
         }
         shown = {feature: [np.empty(0, bool)] for feature in writers}
 

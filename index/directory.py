@@ -52,6 +52,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.surroundings import check_blame
 from index.approximate import ApproximateIndex, FlatIndex
 from index.damage import damaged, reason
 from index.efforts import Efforts
@@ -63,7 +64,7 @@ from index.sketch import Coder, SketchIndex, open_codes
 from index.storage import AnyVectors, open_vectors
 from ris.errors import RisError
 
-LARGE = (*DENSE, *SPARSE, SUMS, CODES)
+LARGE = frozenset((*DENSE, *SPARSE, SUMS, CODES))
 """Files that are compared with their checksums when they are used."""
 
 
@@ -95,6 +96,7 @@ def open_index(folder: Path) -> OpenIndex:
     Raises:
         IndexMissingError: there is none.
         StoreError: a file is missing, truncated, of another build or not what it should be.
+        UnreadableError: they cannot be read now.
         RisError: its kind needs FAISS, which is not installed.
     """
     folder = Path(folder)
@@ -106,6 +108,7 @@ def open_index(folder: Path) -> OpenIndex:
             newer = read_meta(folder)
             if newer == meta:
                 name = Path(getattr(error, "filename", None) or meta.build).name
+                check_blame(folder / name, error)
                 raise damaged(folder, f"{name} cannot be read") from error
             meta = newer  # replaced between reading meta.json and opening
 

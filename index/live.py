@@ -10,6 +10,7 @@ how many it did not look at.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +23,10 @@ from data.manifest import Manifest
 from data.row_keys import COLUMNS
 from data.store import Store
 from index.contents import GONE, Difference, mark
+from index.damage import damaged
+from index.directory import LARGE
 from index.feature import FeatureIndex, index_folder
+from index.files import problem
 from index.meta import IndexMeta, read_meta
 from index.protocol import Ends, Hits, unit_rows
 from index.unread import keys_in
@@ -223,7 +227,22 @@ class LiveIndices:
         kept = self._kept.get(feature)
         if kept is None or kept.state != state:
             return None
-        return kept if kept.meta == read_meta(index_folder(self.store, feature)) else None
+        return kept if self._is_newest(kept.meta, feature) else None
+
+    def _is_newest(self, meta: IndexMeta, feature: str) -> bool:
+        """Whether an open index is the one on disk.
+
+        Raises:
+            StoreError: a file of it has become shorter, and reading its end would kill the process.
+        """
+        folder = index_folder(self.store, feature)
+        if meta != read_meta(folder):
+            return False
+        for name in LARGE & meta.files.keys():
+            with contextlib.suppress(OSError):  # a file that was deleted stays mapped
+                if wrong := problem(meta.path(folder, name), meta.files[name], content=False):
+                    raise damaged(folder, f"{name} {wrong}")
+        return True
 
     def _at(self, manifest: Manifest, names: Sequence[str]) -> dict[str, _Kept]:
         """Brings the kept indices of some features to a state of the store."""
@@ -231,7 +250,7 @@ class LiveIndices:
         indices: dict[str, tuple[FeatureIndex, Difference, Fresh]] = {}
         for name in names:
             kept = self._kept.get(name)
-            if kept and kept.meta == read_meta(index_folder(self.store, name)):
+            if kept and self._is_newest(kept.meta, name):
                 if kept.state == manifest.state:  # another thread was faster
                     found[name] = kept
                     continue

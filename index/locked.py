@@ -11,12 +11,15 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
+from data.aside import put_aside
 from data.durable import disk_error, make_folder, replacing
 from index.files import file_name, is_ours
 from index.meta import BUILD, META, IndexMeta, read_meta
 from ris.errors import IndexMissingError, StoreError
 
 TEMPORARY = ".tmp-"
+LOCK_TIMEOUT = 120.0
+"""Seconds that a run waits for another one that writes the same index."""
 _FOLDER = re.compile(f"({re.escape(TEMPORARY)}|{BUILD})[0-9a-f]{{8}}")
 _DRAFT = re.compile(rf"\.{re.escape(META)}\.tmp-\d+-[0-9a-f]{{8}}")
 Change = TypeVar("Change", bound="FolderChange")
@@ -58,7 +61,8 @@ class LockedFolder:
         path: the index's folder, e.g. ``.ris/index/eyes``.
 
     Raises:
-        StoreError: another run is writing this index, or the folder cannot be written to.
+        StoreError: another run was writing this index for too long, or the folder cannot be
+            written to.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,10 +70,11 @@ class LockedFolder:
         try:
             make_folder(self.path)
             self._lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
-            self._lock.acquire(blocking=False)
+            self._lock.acquire(timeout=LOCK_TIMEOUT)
         except Timeout as error:
             raise StoreError(
-                f"{path} is being written by another run: wait for it to end"
+                f"{path} has been written by another run for over {LOCK_TIMEOUT:.0f} s: "
+                "wait for it to end"
             ) from error
         except OSError as error:
             raise disk_error(error, self.path) from error
@@ -82,6 +87,8 @@ class LockedFolder:
 
     def publish(self, text: str) -> None:
         """Replaces meta.json: the commit point."""
+        if (self.path / META).is_dir():  # nobody's index, and in the way of one
+            put_aside(self.path.parent.parent, self.path / META)
         with replacing(self.path / META) as draft:
             draft.write_text(text, encoding="utf-8")
 

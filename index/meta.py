@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data.surroundings import check_blame
 from index import kinds
 from index.damage import damaged, reason
 from index.efforts import Efforts
@@ -174,6 +175,7 @@ def read_meta(folder: Path) -> IndexMeta:
             f"no index for '{folder.name}': run `ris index --feature {folder.name}`"
         ) from error
     except OSError as error:
+        check_blame(folder / META, error)
         raise damaged(folder, f"{META} cannot be read: {error.strerror or error}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise damaged(folder, f"{META} {reason(error)}") from error

@@ -24,6 +24,7 @@ import pyarrow as pa
 import torch
 
 from data.store import Store
+from data.surroundings import UnreadableError
 from index import kinds
 from index.appender import IndexAppender
 from index.contents import GONE as NOWHERE
@@ -117,6 +118,8 @@ class IndexUpdate:
                 if any(meta.extra.get(k) != v for k, v in dataclasses.asdict(recipe).items()):
                     return None
                 update = cls(appender, store, recipe)
+            except UnreadableError:
+                raise
             except (IndexMissingError, StoreError, KeyError, ValueError):
                 return None  # damaged, or nothing to go by; a lock held by others fails below
             if drift(update._normaliser, normaliser) > DRIFT:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.store import Store
+from data.surroundings import check_blame
 from index.damage import damaged
 from index.feature import FOLDER
 from index.files import problem
@@ -72,5 +73,6 @@ def _problem(folder: Path, meta: IndexMeta) -> str | None:
             if wrong := problem(meta.path(folder, name), record):
                 return f"{name} {wrong}"
         except OSError as error:
+            check_blame(meta.path(folder, name), error)
             return f"{name} cannot be read: {error.strerror or error}"
     return None

@@ -139,7 +139,7 @@ def _check_table(table: Table, key: str | None, sources: Sources, folder: Path) 
     photos = [Path(os.path.abspath(photo)) for photo in sources.photos()]
     paths = [str(p.relative_to(root) if p.is_relative_to(root) else p) for p in photos]
     if (folder / MANIFEST).is_file():
-        for batch in Store(folder).batches(["path"]):
+        for batch in Store(folder).rows(["path"]):
             paths += batch.column(0).to_pylist()
     check_possible(table, FileNames(paths, root), key)
 
@@ -170,7 +170,7 @@ def _prune(store: Store, folder: Path) -> int:
     """Removes the rows of photos below `folder` that no longer exist."""
     folder = Path(os.path.abspath(folder))
     gone = []
-    for batch in store.batches(["id", "path"]):
+    for batch in store.rows(["id", "path"]):
         for face, path in zip(*batch.to_pydict().values(), strict=True):
             photo = store.resolve(path)
             if photo.is_relative_to(folder) and is_gone(photo):

@@ -7,13 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
 from conftest import ROOT
 
 from data.store import Store
-from index import kinds, update
+from index import kinds, locked, update
 from index.appender import IndexAppender
 from index.build import build_indices
 from index.directory import open_index
@@ -155,11 +156,12 @@ def test_leaving_without_finish_changes_nothing(tmp_path):
     assert read_meta(folder) == meta and open_index(folder).index.rows == 30
 
 
-def test_one_run_changes_an_index_at_a_time(tmp_path):
+def test_one_run_changes_an_index_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(locked, "LOCK_TIMEOUT", 0.2)
     write(tmp_path / "eyes", random_rows(30), "exact")
     with IndexAppender(tmp_path / "eyes"):
         for other in (IndexAppender, lambda folder: IndexWriter(folder, DIMS)):
-            with pytest.raises(StoreError, match="being written by another run"):
+            with pytest.raises(StoreError, match="been written by another run"):
                 other(tmp_path / "eyes")
     IndexAppender(tmp_path / "eyes").abort()
 
@@ -346,14 +348,27 @@ build_indices(Store.open(Path(sys.argv[1])), ["nose"])
     assert not any((store.folder / "index" / "nose").glob(".tmp-*"))
 
 
-def test_an_update_waits_for_nobody(store):
+def test_an_update_waits_for_another_run_but_not_for_ever(store, monkeypatch):
     store, rest = store
     store.append(rest)
-    with (
-        IndexAppender(store.folder / "index" / "eyes"),
-        pytest.raises(StoreError, match="being written by another run"),
-    ):
-        build_indices(store, ["eyes"])
+    folder = store.folder / "index" / "eyes"
+    with monkeypatch.context() as short, IndexAppender(folder):
+        short.setattr(locked, "LOCK_TIMEOUT", 0.2)
+        with pytest.raises(StoreError, match="has been written by another run for over"):
+            build_indices(store, ["eyes"])
+    with ThreadPoolExecutor(1) as pool:
+        with IndexAppender(folder):
+            done = pool.submit(build_indices, store, ["eyes"])
+            assert not wait([done], timeout=0.5).done
+        assert done.result()["eyes"]["rows"] == 48 + len(rest)
+
+
+def test_two_runs_that_index_several_features_wait_in_turn(store):
+    store, _ = store
+    with ThreadPoolExecutor(2) as pool:
+        orders = (["nose", "pose", "eyes"], ["eyes", "pose", "nose"])
+        runs = [pool.submit(build_indices, store, order, rebuild=True) for order in orders]
+        assert all(run.result(60)["pose"]["rows"] == 48 for run in runs)
 
 
 def test_drift_is_zero_for_the_same_statistics_and_grows():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from index import locked
 from index.directory import open_index
 from index.exact import SLACK, STRIDE, ExactIndex
 from index.meta import META, SEAL, read_meta, seal
@@ -265,9 +266,10 @@ def test_replacing_leaves_open_indices_alive(tmp_path):
     assert len(list(folder.iterdir())) == 2  # meta.json and one build
 
 
-def test_one_writer_at_a_time(tmp_path):
+def test_one_writer_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(locked, "LOCK_TIMEOUT", 0.2)
     with IndexWriter(tmp_path / "eyes", 8) as writer:
-        with pytest.raises(StoreError, match="being written by another run"):
+        with pytest.raises(StoreError, match="been written by another run"):
             IndexWriter(tmp_path / "eyes", 8)
         writer.append(random_rows(2, 8))
         writer.finish("exact", {})

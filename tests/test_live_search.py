@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -377,3 +378,30 @@ def test_an_index_that_fails_is_no_lost_ingest(ris, store, late):
     assert err.count("\n") == 1
     assert err.startswith("ris: the faces are in the store, but an index is not up to date: ")
     assert told["indices"]["eyes"]["faces"] == 66
+
+
+@pytest.mark.parametrize("name", ["vectors.f16", "sums.u32"])
+def test_a_file_that_became_shorter_under_an_open_index_kills_nobody(store, name):
+    searcher, face = Searcher(store), ids_of(store)[0]
+    before = ends(searcher.search(face, EYES, k=3))
+    folder = store.folder / "index" / "eyes"
+    path = folder / read_meta(folder).build / name
+    os.truncate(path, 100)
+    with pytest.raises(StoreError, match=r"has 100 bytes.*`ris index --feature eyes --rebuild`"):
+        searcher.search(face, EYES, k=3)
+    build_indices(store, ["eyes"], rebuild=True)
+    assert ends(searcher.search(face, EYES, k=3)) == before
+
+
+def test_a_folder_in_the_place_of_meta_json_is_put_aside(store):
+    face = ids_of(store)[0]
+    before = ends(search(store, face, EYES, k=3))
+    meta = store.folder / "index" / "eyes" / "meta.json"
+    meta.unlink()
+    meta.mkdir()
+    (meta / "mine").write_text("x")
+    with pytest.raises(StoreError, match="`ris index --feature eyes --rebuild`"):
+        search(store, face, EYES, k=3)
+    build_indices(store, ["eyes"], rebuild=True)
+    assert ends(search(store, face, EYES, k=3)) == before
+    assert (store.folder / "damaged" / "meta.json" / "mine").read_text() == "x"

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from data import shards
@@ -406,3 +407,45 @@ def test_readers_outlive_a_merge(store, monkeypatch):
     store.compact()
     with pytest.raises(StoreError, match="changed while it was read: run the command again"):
         list(store.batches(["id"], stale))
+
+
+def test_reading_once_goes_on_while_shards_are_merged(store, tmp_path, monkeypatch):
+    """Another process merges the shards while an export, or a list of rows, has begun."""
+    for i in range(4):
+        store.append([row(i)])
+
+    def merging(columns, manifest):
+        for number, batch in enumerate(Store.batches(store, columns, manifest)):
+            yield batch
+            if number == 1:
+                Store(store.folder).compact()
+
+    for i, read in enumerate(
+        (
+            lambda: [r for b in store.rows(["id"]) for r in b.to_pylist()],
+            lambda: (
+                export(store, tmp_path / "out.parquet", ["id"])
+                and pq.read_table(tmp_path / "out.parquet").to_pylist()
+            ),
+        )
+    ):
+        monkeypatch.setattr(store, "batches", merging)
+        assert [r["id"] for r in read()] == [f"face{n:04d}" for n in range(4 + i)]
+        monkeypatch.undo()
+        assert len(store.manifest().shards) == 1
+        store.append([row(4 + i)])
+
+
+def test_noting_where_weights_are_leaves_no_garbage(store, tmp_path, monkeypatch):
+    store.append([row(0)])
+    store.append([row(1)])
+    with monkeypatch.context() as stuck:  # nothing can be cleaned up, for whatever reason
+        stuck.setattr("data.commit.sweep", lambda folder, manifest: None)
+        store.compact()
+        store.remember(generator=tmp_path / "here.pkl")
+        assert len(list((store.folder / "faces").iterdir())) == 3
+    assert store.append([row(2)]) == 1
+    assert store.generator_file() == tmp_path / "here.pkl"
+    listed = {shard.file for shard in store.manifest().shards}
+    assert {path.name for path in (store.folder / "faces").iterdir()} == listed
+    assert not (store.folder / "commit.json").exists()

@@ -111,13 +111,13 @@ def test_ratios_of_a_store(filled):
 
 
 def test_clusters_and_their_nearest_faces(filled):
-    found = find_clusters(filled, "hair", clusters=3, columns=4)
+    found = find_clusters(filled, "hair", filled.manifest(), clusters=3, columns=4)
     assert sum(c.size for c in found) == 60
     assert [c.size for c in found] == sorted((c.size for c in found), reverse=True)
     numbers = [n for c in found for n in c.faces]
     assert len(set(numbers)) == len(numbers)
     # by hand: the face nearest to the mean of one cluster of all
-    (only,) = find_clusters(filled, "hair", clusters=1, columns=60)
+    (only,) = find_clusters(filled, "hair", filled.manifest(), clusters=1, columns=60)
     rows = feature_rows(filled, filled.manifest(), "hair", np.arange(60)).scores.float().numpy()
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     assert only.faces == np.argsort(-(unit @ unit.mean(0)), kind="stable").tolist()
@@ -130,11 +130,11 @@ def test_a_sheet_of_photos_and_of_codes(faces, session, tmp_path):
         shutil.copy(faces / f"seed{i:06d}.jpg", folder)
     shutil.copy(faces / "latents.parquet", folder)
     store = ingest_collection(str(folder), tmp_path / ".ris", session).store
-    clusters = find_clusters(store, "mouth", clusters=2, columns=2)
-    assert draw_sheet(store, "mouth", clusters, tmp_path / "photos.png") == 0
+    clusters = find_clusters(store, "mouth", store.manifest(), clusters=2, columns=2)
+    assert draw_sheet(store, "mouth", store.manifest(), clusters, tmp_path / "photos.png") == 0
     shutil.rmtree(folder)
     shown = sum(len(c.faces) for c in clusters)
-    assert draw_sheet(store, "mouth", clusters, tmp_path / "codes.png") == shown
+    assert draw_sheet(store, "mouth", store.manifest(), clusters, tmp_path / "codes.png") == shown
     with Image.open(tmp_path / "photos.png") as a, Image.open(tmp_path / "codes.png") as b:
         assert a.size == b.size
         # the same faces: the photos were renders of the codes, but for JPEG and size
