@@ -6,11 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint docs results bench torture clean help
+.PHONY: setup demo test core lint docs results bench torture clean help
 
 help:
 	@echo "make demo   set up, then search sampled faces and a real photo, with pictures"
 	@echo "make test   set up, then run the tests"
+	@echo "make core   run the core of the tests on the oldest and the newest Python, with the lowest and"
+	@echo "            the newest versions of dependencies"
 	@echo "make lint   set up, then run ruff and mypy"
 	@echo "make docs   write docs/cli.md from the commands' help"
 	@echo "make results  recompute docs/results.md from a labelled store: STORE=out/celeba/.ris, and"
@@ -32,6 +34,9 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+core: setup
+	.ci/core
 
 lint: setup
 	$(BIN)/ruff check .
