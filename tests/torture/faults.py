@@ -74,6 +74,7 @@ class Bench:
         self.place, self.children = place, children
         self._known: dict[str, tuple[Any, Any, Any]] = {}
         self._counts: dict[tuple[str, int], int] = {}
+        self._others: dict[str, Any] = {}
         self._shim = shim()
 
     @property
@@ -90,6 +91,14 @@ class Bench:
             after = self._must(operation, lambda: seen(folder))
             self._known[operation.name] = before, after, value
         return self._known[operation.name]
+
+    def other_end(self, operation: Operation) -> Any:
+        """The state after the operation's other way, None where it has none."""
+        if operation.otherwise is not None and operation.name not in self._others:
+            other, folder = operation.otherwise, self.place.fresh(operation.template)
+            self._must(operation, lambda: other(folder))
+            self._others[operation.name] = self._must(operation, lambda: seen(folder))
+        return self._others.get(operation.name)
 
     def count(self, operation: Operation, kinds: int) -> int:
         """How many operations on files it takes."""
@@ -145,6 +154,9 @@ class Bench:
         if left.status != "ok":
             wrong = WRONG.get(left.status, "loss")
             return outcome, wrong, f"afterwards: {left.message}\n{left.trace}"
+        other = self.other_end(operation)
+        if other is not None and left.value == other:
+            last = other
         if difference := between(first, last, left.value, operation.whole):
             return outcome, "loss", difference
         done = outcome.status == "ok" and not (operation.reads and operation.group == "verify")
@@ -157,6 +169,8 @@ class Bench:
             wrong = WRONG.get(again.status, "loss")
             return outcome, wrong, f"the next run: {again.message}\n{again.trace}"
         final = self.children.run(lambda: seen(folder))
+        if final.status == "ok" and other is not None and final.value == other:
+            last = other
         if final.status != "ok" or final.value != last:
             proof = final.message or differs(last, final.value)
             return outcome, "loss", f"after the next run: {proof}"

@@ -52,6 +52,7 @@ class Operation:
         reads: whether it only reads.
         once: whether it is refused where it was done already.
         sql: whether it asks DuckDB, which crashes where it cannot start its threads.
+        otherwise: another way to an end that is as good, which a fault may lead to.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Operation:
     reads: bool = False
     once: bool = False
     sql: bool = False
+    otherwise: Callable[[Path], Any] | None = None
 
 
 class _NoFinder:
@@ -166,6 +168,10 @@ def _update(folder: Path) -> None:
     build_indices(_open(folder), [FEATURE])
 
 
+def _rebuild(folder: Path) -> None:
+    build_indices(_open(folder), [FEATURE], rebuild=True)
+
+
 def _verify(folder: Path) -> dict[str, Any]:
     return stores.problems(_open(folder))
 
@@ -246,7 +252,10 @@ OPERATIONS = (
     Operation("statistics", "ingest", "plain", _statistics),
     *(Operation(f"build {kind}", "index build", "plain", _build(kind)) for kind in KINDS),
     *(Operation(f"first {kind}", "index build", "bare", _build(kind)) for kind in ("exact", "ivf")),
-    *(Operation(f"update {k}", "index update", f"grown {k}", _update) for k in KINDS),
+    *(  # an index that cannot be read is built anew
+        Operation(f"update {k}", "index update", f"grown {k}", _update, otherwise=_rebuild)
+        for k in KINDS
+    ),
     Operation("remove", "remove", "plain", _remove),
     Operation("ris remove", "remove", "plain", command("remove", ID), once=True),
     Operation("metadata", "metadata join", "plain", join, sql=True),
