@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.durable import disk_error, replacing
+from data.synthetic import DRAWN_NOTE
 from evaluate.extras import needs
 from evaluate.representations import FEATURES
 from ris.errors import InputError
@@ -82,7 +83,7 @@ def write_plot(path: Path, draw: Callable[[Figure], None], width: float = WIDTH)
     draw(figure)
     kind = path.suffix.lower()[1:]
     # no time of writing in the file: the same result gives the same file
-    stamp = {"Date": None} if kind == "svg" else {}
+    stamp = {"Date": None} if kind == "svg" else {"Description": DRAWN_NOTE}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with rc_context({"svg.hashsalt": "ris"}), replacing(path) as temporary:

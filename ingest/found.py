@@ -13,6 +13,7 @@ SPECIAL = "pipe, socket or device"
 FOLDER = "folder that a pattern matches"
 COMMENT = "comment in a list"
 EDITED = "edited by RIS"
+DRAWN = "sheet or figure drawn by RIS"
 
 
 class Found(NamedTuple):

@@ -6,9 +6,9 @@ import os
 import stat
 from pathlib import Path
 
-from data.synthetic import END_BYTES, is_marked
+from data.synthetic import END_BYTES, is_drawn, is_marked
 from ingest.formats import HEAD_BYTES, picture_format
-from ingest.found import EDITED, NOT_A_PICTURE, Found
+from ingest.found import DRAWN, EDITED, NOT_A_PICTURE, Found
 from ris.errors import ImageError
 
 PICTURE_SUFFIXES = frozenset(
@@ -24,7 +24,7 @@ def reason_against(found: Found) -> str:
     """Why a file that a search came upon is passed over; "" where it is a photo to read.
 
     A photo is what has a picture's first bytes, or its suffix, or was named itself: if it turns
-    out to be no picture it fails, and is not passed over. Pictures that RIS edited are.
+    out to be no picture it fails, and is not passed over. Pictures that RIS edited or drew are.
 
     Raises:
         ImageError: (stage ``read``) it cannot be read.
@@ -39,7 +39,9 @@ def reason_against(found: Found) -> str:
     if form is None:
         expected = found.named or found.path.suffix.lower() in PICTURE_SUFFIXES
         return "" if expected else NOT_A_PICTURE
-    return EDITED if is_marked(head, tail) else ""
+    if is_marked(head, tail):
+        return EDITED
+    return DRAWN if is_drawn(head) else ""
 
 
 def _ends(path: Path) -> tuple[bytes, bytes]:

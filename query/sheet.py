@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from data.durable import disk_error, replacing
+from data.synthetic import DRAWN_NOTE
 from ingest.alignment.cut import cut_again
 from query.faces import QueryFace
 from query.search import Match, SearchResult
@@ -84,7 +85,8 @@ def sheet_paths(out: Path, queries: Sequence[str]) -> list[Path]:
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Writes a PNG or JPEG, by the path's suffix; folders are made.
+    """Writes a PNG or JPEG, by the path's suffix, that says in a note that it is no photo; folders
+    are made.
 
     Raises:
         InputError: another suffix.
@@ -95,8 +97,16 @@ def save_picture(picture: Image.Image, path: Path) -> None:
         raise InputError(f"{path}: a picture is written as .png or .jpg")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        note = PngImagePlugin.PngInfo()
+        note.add_text("Description", DRAWN_NOTE)
         with replacing(path) as temporary:
-            picture.save(temporary, formats[path.suffix.lower()], quality=92)
+            picture.save(
+                temporary,
+                formats[path.suffix.lower()],
+                quality=92,
+                comment=DRAWN_NOTE,
+                pnginfo=note,
+            )
     except OSError as e:
         raise disk_error(e, path) from e
 

@@ -18,8 +18,10 @@ from conftest import ROOT
 from PIL import Image
 
 from edit.provenance import save_edit
+from evaluate.plots import write_plot
 from ingest.found import (
     COMMENT,
+    DRAWN,
     EDITED,
     FOLDER,
     HIDDEN,
@@ -31,6 +33,7 @@ from ingest.found import (
 )
 from ingest.recognition import reason_against
 from ingest.sources import Sources, find_photos
+from query.sheet import save_picture
 from ris.errors import ImageError, InputError
 
 CASES = ROOT / "tests" / "cases"
@@ -229,6 +232,14 @@ def test_our_own_animations_are_left_out(tmp_path, suffix):
     assert outcomes(tmp_path) == {EDITED: 1}
     with pytest.raises(InputError, match=r"no photos in .* \(1 x edited by RIS\)"):
         find_photos(tmp_path / f"out{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_our_own_sheets_and_figures_are_left_out(tmp_path, suffix):
+    save_picture(Image.effect_noise((900, 900), 90).convert("RGB"), tmp_path / f"sheet{suffix}")
+    assert outcomes(tmp_path) == {DRAWN: 1}
+    write_plot(tmp_path / "plot.png", lambda figure: None)
+    assert outcomes(tmp_path) == {DRAWN: 2}
 
 
 # -- arguments --------------------------------------------------------------------------------
