@@ -7,6 +7,7 @@ fingerprint whichever file it came from. No file can run code: ``.pt`` is read w
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -150,7 +151,7 @@ def _read(path: Path, suffix: str) -> Weights:
         from data.assets import load_tensors
 
         tensors, metadata = load_tensors(path)
-        clamp = float(metadata[CLAMP]) if CLAMP in metadata else None
+        clamp = _limit(metadata.get(CLAMP))
         return Weights(_ours(tensors, path), clamp)
     return _from_torch(read_torch(path), path)
 
@@ -162,9 +163,8 @@ def _from_torch(content: Any, path: Path) -> Weights:
         raise ModelFileError(f"{path} holds no table of tensors")
     found = _generator_table(content, path)
     if isinstance(average := content.get(LATENT_AVERAGE), torch.Tensor):
-        found[LATENT_AVERAGE] = average[0] if average.ndim == 2 else average
-    clamp = content.get(CLAMP)
-    return Weights(_ours(found, path), None if clamp is None else float(clamp))
+        found[LATENT_AVERAGE] = average[0] if average.ndim == 2 and len(average) else average
+    return Weights(_ours(found, path), _limit(content.get(CLAMP)))
 
 
 def _generator_table(content: Mapping[Any, Any], path: Path) -> dict[str, torch.Tensor]:
@@ -232,6 +232,23 @@ def _from_pickle(path: Path) -> Weights:
     return Weights(_ours(tensors, path), clamp)
 
 
+def _limit(value: Any) -> float | None:
+    """A clamp as files have it, as a number or its text.
+
+    Raises:
+        ValueError: it is none that values can be limited to.
+    """
+    if value is None:
+        return None
+    try:
+        number = float(value) if isinstance(value, (int, float, str)) else math.nan
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise ValueError(f"{CLAMP} is {str(value)[:40]!r}, not a number above 0")
+    return number
+
+
 def _clamp(generator: Network) -> float | None:
     """The convolutions' common clamp, and whether the network is of the plain kind."""
     found: set[float | None] = set()
@@ -239,7 +256,7 @@ def _clamp(generator: Network) -> float | None:
         at = network.attributes
         if _CONVOLUTION.fullmatch(prefix):
             if CLAMP in at:
-                found.add(None if at[CLAMP] is None else float(at[CLAMP]))
+                found.add(_limit(at[CLAMP]))
             if at.get("activation", "lrelu") != "lrelu":
                 raise ModelFileError(f"{prefix[:-1]} has activation {at['activation']!r}")
             if at.get("use_noise", True) is not True:

@@ -84,7 +84,9 @@ def check_dense(name: str, tensor: torch.Tensor, path: Path) -> None:
     """
     if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.device.type != "cpu":
         raise ModelFileError(f"{path}: {name} is no plain tensor")
-    if tensor.layout != torch.strided or not tensor.is_floating_point():
+    if tensor.layout != torch.strided:
+        raise ModelFileError(f"{path}: {name} is stored sparsely: store all of its values")
+    if not tensor.is_floating_point():
         raise ModelFileError(f"{path}: {name} holds {tensor.dtype}, not floats")
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise ModelFileError(f"{path}: {name} {tuple(tensor.shape)} has fewer numbers")

@@ -476,6 +476,27 @@ def test_weights_that_are_no_numbers_are_refused(form, value, tensors, tmp_path)
     assert "not finite" in refusal(path)
 
 
+@pytest.mark.parametrize("clamp", [float("nan"), -5, 0, "x", [1], torch.zeros(3)])
+def test_a_clamp_that_limits_nothing_is_refused(clamp, tensors, tmp_path):
+    torch.save(checkpoint(tensors) | {"conv_clamp": clamp}, tmp_path / "a.pt")
+    assert "conv_clamp is" in refusal(tmp_path / "a.pt")
+    if not isinstance(clamp, (list, torch.Tensor)):
+        save_file(dict(tensors), tmp_path / "a.safetensors", {"conv_clamp": str(clamp)})
+        assert "conv_clamp is" in refusal(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("shape", [(0, 512), (), (7,), (2, 3, 4)])
+def test_a_mean_of_another_shape_is_refused(shape, tensors, tmp_path):
+    torch.save(checkpoint(tensors) | {"latent_avg": torch.zeros(shape)}, tmp_path / "a.pt")
+    assert f"latent_avg is {shape}" in refusal(tmp_path / "a.pt")
+
+
+def test_sparse_weights_are_refused_with_the_reason(tensors, tmp_path):
+    sparse = tensors["conv1.conv.weight"].to_sparse()
+    torch.save(checkpoint(dict(tensors) | {"conv1.conv.weight": sparse}), tmp_path / "a.pt")
+    assert "stored sparsely" in refusal(tmp_path / "a.pt")
+
+
 def nested(depth: int, pair: bytes) -> bytes:
     """A pickle of tuples of tuples: 2 ** depth leaves in a few bytes."""
     return b"\x80\x02(X\x01\x00\x00\x00at" + b"".join(
