@@ -21,7 +21,7 @@ from data.manifest import StoreSettings
 from data.metadata_file import METADATA, damaged_metadata
 from data.store import Store
 from data.tables import Table, read_table
-from data.views import columns_of
+from data.views import columns_of, open_database
 from ris.errors import InputError
 
 FILE_COLUMNS = ("file", "filename", "file_name", "path", "image", "image_id", "name")
@@ -273,7 +273,7 @@ def _unreadable(table: pa.Table) -> str | None:
     import duckdb
 
     try:
-        with duckdb.connect(":memory:") as db:
+        with open_database() as db:
             db.register("given", table.slice(0, 1))
             db.execute("SELECT * FROM given").fetchall()
     except duckdb.Error as e:

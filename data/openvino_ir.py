@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from data.surroundings import check_blame
 from ris.errors import ModelFileError
 from ris.generators.mobilestylegan import MobileStyleGANConfig
 
@@ -29,6 +30,7 @@ class IRConstants:
             root = ET.parse(xml).getroot()
             self._blob = np.memmap(xml.with_suffix(".bin"), dtype=np.uint8, mode="r")
         except (OSError, ET.ParseError, ValueError) as e:
+            check_blame(xml, e)
             raise ModelFileError(f"{xml} is not a readable OpenVINO IR: {e}") from e
         self._layers = {layer.get("id", ""): layer for layer in root.iterfind("layers/layer")}
         self._names = {layer.get("name", ""): i for i, layer in self._layers.items()}

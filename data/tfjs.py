@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from data.surroundings import check_blame
 from ris.errors import ModelFileError
 
 _DTYPES: dict[str, np.dtype[Any]] = {
@@ -39,6 +40,7 @@ def read_tfjs_weights(path: Path) -> dict[str, np.ndarray]:
             blob = b"".join((path.parent / shard).read_bytes() for shard in names)
             tensors |= _group(group["weights"], blob)
     except (OSError, ValueError, KeyError, TypeError) as e:
+        check_blame(path, e)
         raise ModelFileError(f"{path} is not a readable TensorFlow.js model: {e}") from e
     return tensors
 

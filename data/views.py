@@ -16,9 +16,24 @@ from data.manifest import Manifest, StoreSettings
 from data.metadata_file import METADATA, damaged_metadata
 from data.store import Store
 from ris.errors import QueryError, StoreError
+from ris.memory import check_room
 
 _QUERY_ERRORS = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
 """What no file has to do with."""
+
+
+ROOM = 256 << 20
+"""Bytes that DuckDB has to be able to ask for: where it gets less, it hangs or crashes."""
+
+
+def open_database() -> duckdb.DuckDBPyConnection:
+    """An empty DuckDB in memory.
+
+    Raises:
+        MemoryError: this process may not take as much as DuckDB needs.
+    """
+    check_room(ROOM)
+    return duckdb.connect(":memory:")
 
 
 def connect(store: Store, manifest: Manifest) -> duckdb.DuckDBPyConnection:
@@ -30,7 +45,7 @@ def connect(store: Store, manifest: Manifest) -> duckdb.DuckDBPyConnection:
     Raises:
         StoreError: a shard or the metadata is missing or damaged.
     """
-    connection = duckdb.connect(":memory:")
+    connection = open_database()
     schema = pa.schema([f for f in shards.schema(manifest.settings) if _is_plain(f)])
     columns = ", ".join(f"f.{name}" for name in columns_of(manifest.settings))
     files = [store.folder / FACES / s.file for s in manifest.shards]

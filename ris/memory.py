@@ -30,3 +30,23 @@ def keep_freed_memory() -> bool:
         return False
     settings = ((ARENA_MAX, 1), (MMAP_MAX, 0), (TRIM_THRESHOLD, KEPT))
     return all(mallopt(name, value) == 1 for name, value in settings)
+
+
+def check_room(size: int) -> None:
+    """Fails where a limit of this process's address space (``ulimit -v``) leaves less than `size`
+    bytes; for libraries that crash when they get none.
+
+    Raises:
+        MemoryError: as said.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    import resource
+
+    most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if most == resource.RLIM_INFINITY:
+        return
+    with open("/proc/self/statm") as file:
+        taken = int(file.read().split()[0]) * resource.getpagesize()
+    if most - taken < size:
+        raise MemoryError(f"{max(0, most - taken) >> 20} MB are left of those that are allowed")

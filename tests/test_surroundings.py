@@ -23,6 +23,7 @@ from data.store import Store
 from data.verify import verify
 from data.views import run_sql
 from ris.errors import RisError, StoreError
+from ris.memory import keep_freed_memory
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -127,6 +128,20 @@ def test_a_manifest_is_not_made_from_the_few_shards_that_could_be_read(store, tm
             assert recover(folder).faces == 3
         assert everything(Store(folder)) == before
         shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("megabytes", [20, 60, 100])
+def test_sql_with_too_little_memory_is_refused_before_it_crashes(store, megabytes):
+    before = everything(store)
+
+    def limit() -> None:
+        keep_freed_memory()  # as programs do
+        memory(megabytes << 20)()
+
+    end, words = child(limit, lambda: run_sql(store, "select count(*) from faces"))
+    assert (end, words) == ("refused", "not enough memory")
+    assert everything(store) == before
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
