@@ -96,18 +96,14 @@ class _Output(io.FileIO):
 
 
 def _prepare_streams() -> None:
-    """Lets names that the terminal cannot show be printed, and failing writes be known.
-
-    In UTF-8 a name of other bytes is printed as the bytes that it is; other encodings show what
-    they lack as ``\\u1234``.
-    """
+    """Lets names that the terminal cannot show be printed (as ``\\u1234``), and failing writes be
+    known."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not getattr(sys, f"__{name}__") or not isinstance(stream, io.TextIOWrapper):
             continue  # closed, or somebody else's
-        errors = "surrogateescape" if _is_utf8(stream.encoding) else "backslashreplace"
         if name == "stderr":
-            stream.reconfigure(errors=errors)
+            stream.reconfigure(errors="backslashreplace")
             continue
         with contextlib.suppress(OSError):
             stream.flush()
@@ -115,13 +111,9 @@ def _prepare_streams() -> None:
             sys.stdout = io.TextIOWrapper(
                 io.BufferedWriter(raw),
                 encoding=stream.encoding,
-                errors=errors,
+                errors="backslashreplace",
                 line_buffering=stream.line_buffering,
             )
-
-
-def _is_utf8(encoding: str) -> bool:
-    return encoding.lower().replace("-", "").replace("_", "") == "utf8"
 
 
 def _drop_output() -> None:

@@ -19,8 +19,15 @@ that are no text."""
 
 def plain(value: object) -> str:
     r"""Text on one line, for a terminal or a column: what would end the line, begin a column or
-    move the cursor is written as in Python (``\n``, ``\t``, ``\x1b``)."""
-    return _UNPRINTABLE.sub(lambda m: m[0].encode("unicode_escape").decode(), str(value))
+    move the cursor is written as in Python (``\n``, ``\t``, ``\x1b``), and so are bytes that are no
+    UTF-8 (``\xff``)."""
+    return _UNPRINTABLE.sub(lambda m: _escaped(m[0]), str(value))
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # how Python keeps such a byte
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
 
 
 def notify(message: str) -> None:
