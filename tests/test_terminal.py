@@ -24,7 +24,7 @@ from ris.errors import QueryError
         ("Ann Bö 顔 🙂", "Ann Bö 顔 🙂"),
         ("a\tb\nc\r\x1b[31m\0\x7f", "a\\tb\\nc\\r\\x1b[31m\\x00\\x7f"),
         ("a\u2028b\x9bc\u202ed", "a\\u2028b\\x9bc\\u202ed"),
-        ("\udcff.jpg", "\\udcff.jpg"),
+        ("\udcff.jpg", r"\xff.jpg"),
         (Path("a\nb"), "a\\nb"),
         (1.5, "1.5"),
     ],
