@@ -33,7 +33,7 @@ demo: setup
 	$(BIN)/python -m query.demo
 
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 core: setup
 	.ci/core
