@@ -3,6 +3,7 @@ neither put aside nor dropped, and reads as before when there is enough again.""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import resource
@@ -74,12 +75,14 @@ def child(limit: Callable[[], None], act: Callable[[], object]) -> tuple[str, st
 
 def descriptors(free: int) -> Callable[[], None]:
     def limit() -> None:
-        taken = [int(name) for name in os.listdir("/proc/self/fd")]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) + free, max(taken) + free))
-        for _ in range(max(taken) - 1, max(taken) + 1):  # no gaps below the limit
-            with open(os.devnull) as file:
-                if file.fileno() < max(taken):
-                    os.dup(file.fileno())
+        most = max(int(name) for name in os.listdir("/proc/self/fd")) + free
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        taken = []
+        with contextlib.suppress(OSError):
+            while True:  # no gaps below the limit
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        for number in taken[len(taken) - free :]:
+            os.close(number)
 
     return limit
 
