@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from data.durable import disk_error, make_folder, sync_folder, tell
+from data.durable import disk_error, make_folder, sync_folder
+from ris.notices import warn
 
 FOLDER = "damaged"
 
@@ -25,7 +26,7 @@ def put_aside(folder: Path, path: Path) -> Path:
         sync_folder(path.parent)
     except OSError as e:
         raise disk_error(e, target) from e
-    tell(f"{path} is damaged and now lies in {target}: delete it if you have no use for it")
+    warn(f"{path} is damaged and now lies in {target}: delete it if you have no use for it")
     return target
 
 

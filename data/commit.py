@@ -41,11 +41,11 @@ from data.durable import (
     remove_stale,
     replacing,
     sync_folder,
-    tell,
 )
 from data.manifest import Manifest, Shard, shard_name, shard_number
-from data.surroundings import UnreadableError, check_blame
+from data.surroundings import UnreadableError, check_blame, listed
 from ris.errors import StoreError
+from ris.notices import warn
 
 FACES = "faces"
 FILE = "commit.json"
@@ -196,7 +196,7 @@ def sweep(folder: Path, manifest: Manifest) -> None:
     faces = folder / FACES
     try:
         remove_stale(folder)
-        for path in faces.iterdir() if faces.is_dir() else ():
+        for path in listed(faces):
             if is_temporary(path.name):  # written under the lock alone, so nobody's
                 path.unlink(missing_ok=True)
         record = CommitRecord.read(folder)
@@ -208,7 +208,7 @@ def sweep(folder: Path, manifest: Manifest) -> None:
         (folder / FILE).unlink(missing_ok=True)
     except (OSError, UnreadableError) as e:
         why = e.strerror if isinstance(e, OSError) else None
-        tell(
+        warn(
             f"old files in {folder} could not be deleted ({why or e}): nothing is lost, "
             "the next command that writes to the store tries again"
         )
@@ -217,7 +217,7 @@ def sweep(folder: Path, manifest: Manifest) -> None:
 def numbers(faces: Path) -> list[int]:
     """Numbers of all files in a folder that are named like shards."""
     found = []
-    for path in faces.iterdir():
+    for path in listed(faces):
         with contextlib.suppress(ValueError):
             found.append(shard_number(path.name))
     return found
@@ -240,7 +240,7 @@ def strangers(folder: Path, manifest: Manifest) -> list[str]:
     known = {shard.file for shard in manifest.shards}
     known |= set(record.garbage(manifest)) if record else set()
     faces = folder / FACES
-    names = [path.name for path in faces.iterdir()] if faces.is_dir() else []
+    names = [path.name for path in listed(faces)]
     return sorted(n for n in names if n not in known and not is_temporary(n))
 
 

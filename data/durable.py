@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from data.surroundings import listed
 from ris.errors import StoreError
 
 if TYPE_CHECKING:
@@ -160,15 +160,10 @@ def is_temporary(name: str) -> bool:
 
 def remove_stale(folder: Path) -> None:
     """Deletes temporary files that a killed run left long ago."""
-    for path in folder.iterdir():
+    for path in listed(folder):
         with contextlib.suppress(FileNotFoundError):
             if is_temporary(path.name) and time.time() - path.stat().st_mtime > STALE:
                 path.unlink()
-
-
-def tell(message: str) -> None:
-    """A warning for the person at the terminal, where a command goes on all the same."""
-    logging.getLogger("ris").warning("ris: %s", " ".join(message.split()))
 
 
 def disk_error(error: OSError, path: Path) -> StoreError:

@@ -9,9 +9,10 @@ import pyarrow as pa
 
 from data import sealed
 from data.aside import put_aside
-from data.durable import replacing, tell
+from data.durable import replacing
 from data.store import Store
 from ris.errors import StoreError
+from ris.notices import warn
 
 FILE = "failures.parquet"
 REMEDY = "`ris verify --drop-damaged` puts it aside, the next `ris ingest` lists anew what fails"
@@ -55,7 +56,7 @@ def failures_if_readable(store: Store) -> list[Failure]:
     try:
         return read_failures(store)
     except sealed.DamagedError as e:
-        tell(f"the list of failures cannot be read ({e.reason}): {REMEDY}")
+        warn(f"the list of failures cannot be read ({e.reason}): {REMEDY}")
         return []
 
 

@@ -16,6 +16,7 @@ from data.durable import replacing
 from data.failures import failures_if_readable
 from data.manifest import Manifest
 from data.store import Store
+from data.surroundings import listed
 from data.values import is_number
 from ris.errors import InputError
 from ris.features import features_of
@@ -26,7 +27,9 @@ def summary(store: Store) -> dict[str, Any]:
     manifest = store.manifest()
     settings = manifest.settings
     indices = {}
-    for meta in sorted((store.folder / "index").glob("*/meta.json")):
+    for meta in (path / "meta.json" for path in listed(store.folder / "index")):
+        if not meta.is_file():
+            continue
         try:
             content = json.loads(meta.read_text(encoding="utf-8"))
             extra = content.get("extra", {})

@@ -18,7 +18,7 @@ from typing import Any
 
 from data import values
 from data.durable import replacing
-from data.surroundings import of_surroundings, unreadable
+from data.surroundings import listed, of_surroundings, unreadable
 from ris.errors import MismatchError, StoreError
 from ris.layout import StyleLayer, StyleLayout
 
@@ -311,9 +311,10 @@ def _parsed(text: str) -> Manifest:
 
 def has_remains(folder: Path) -> bool:
     """Whether a folder holds shards of a store, or what a store keeps beside them."""
-    return any(
-        any(folder.glob(pattern))
-        for pattern in ("faces/part-*", "stats.parquet", "metadata.parquet", "index/*/meta.json")
+    return (
+        any((folder / name).exists() for name in ("stats.parquet", "metadata.parquet"))
+        or any(path.name.startswith("part-") for path in listed(folder / "faces"))
+        or any((path / "meta.json").exists() for path in listed(folder / "index"))
     )
 
 

@@ -15,10 +15,11 @@ import pyarrow as pa
 
 from data import sealed, shards
 from data.commit import FACES
-from data.durable import replacing, tell
+from data.durable import replacing
 from data.manifest import Manifest, Shard
 from data.store import Store
 from ris.layout import StyleLayout
+from ris.notices import warn
 from ris.statistics import StyleStatistics
 
 FILE = "stats.parquet"
@@ -68,7 +69,7 @@ def _load(path: Path, manifest: Manifest) -> tuple[StyleStatistics, set[str]]:
                 covered = set(map(str, note["shards"]))
                 return StyleStatistics.from_arrays(int(note["count"]), arrays), covered
         except sealed.DamagedError as e:
-            tell(f"{path} is damaged ({e.reason}): the statistics are computed again")
+            warn(f"{path} is damaged ({e.reason}): the statistics are computed again")
     return StyleStatistics(channels), set()
 
 

@@ -32,6 +32,7 @@ from data.durable import disk_error, is_temporary, make_folder
 from data.manifest import FILE, RECOVER, Manifest, Shard, StoreSettings, has_remains
 from data.shards import FaceRow
 from data.stored import StoredFaces
+from data.surroundings import listed
 from ris.errors import StoreError
 
 FOLDER = ".ris"
@@ -88,7 +89,7 @@ class Store(StoredFaces):
         folder = Path(folder).absolute()
         try:
             if not (folder / FILE).exists() and folder.exists():
-                names = [p.name for p in folder.iterdir()]
+                names = [p.name for p in listed(folder)]
                 # a run that is just beginning, or was killed then, leaves a temporary file
                 strangers = [n for n in names if n not in _OWN and not is_temporary(n)]
                 if strangers and not has_remains(folder):

@@ -38,6 +38,20 @@ def unreadable(path: Path, error: BaseException) -> UnreadableError:
     return UnreadableError(f"{path} cannot be read now ({' '.join(why.split())[:160]})")
 
 
+def listed(folder: Path) -> list[Path]:
+    """What a folder holds, in the order of the names; nothing where there is no such folder.
+
+    Raises:
+        UnreadableError: it cannot be read now.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (OSError, MemoryError) as e:
+        raise unreadable(folder, e) from e
+
+
 def check_blame(path: Path, error: BaseException) -> None:
     """Refuses to take a file for damaged because of an error that is not its own.
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from data.manifest import StoreSettings
 from data.store import Store
+from data.surroundings import listed
 from index.contents import Contents
 from index.directory import open_index
 from index.meta import META, IndexMeta, read_meta
@@ -26,7 +27,7 @@ def index_folder(store: Store, feature: str) -> Path:
 
 def indexed_features(store: Store) -> list[str]:
     """The features that have an index, sound or not."""
-    return sorted(path.parent.name for path in (store.folder / FOLDER).glob(f"*/{META}"))
+    return [path.name for path in listed(store.folder / FOLDER) if (path / META).exists()]
 
 
 def check_feature(settings: StoreSettings, feature: str) -> None:

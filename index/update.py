@@ -36,7 +36,7 @@ from index.rows import batch_ids, row_tensors
 from index.unread import keys_in, read_new
 from ris.errors import IndexMissingError, StoreError
 from ris.normaliser import Normaliser
-from ris.notices import tell
+from ris.notices import warn
 
 DRIFT = 0.025  # leaves 97 % of the top ten as they were, at either end (docs/search.md)
 GROWTH = 0.5
@@ -125,7 +125,7 @@ class IndexUpdate:
                 return None
             except (StoreError, KeyError, ValueError) as e:
                 # damaged; a lock that others hold fails below
-                tell(f"the index {folder} cannot be used and is built anew: {e}")
+                warn(f"the index {folder} cannot be used and is built anew: {e}")
                 return None
             if drift(update._normaliser, normaliser) > DRIFT:
                 return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.store import Store
-from data.surroundings import check_blame
+from data.surroundings import check_blame, listed
 from index.damage import damaged
 from index.feature import FOLDER
 from index.files import problem
@@ -40,7 +40,7 @@ def check_indices(store: Store) -> list[IndexProblem]:
         one problem for each index that is damaged or of another version; empty if all are whole.
     """
     root = store.folder / FOLDER
-    folders = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+    folders = [path for path in listed(root) if path.is_dir()]
     found = []
     for folder in folders:
         try:

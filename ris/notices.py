@@ -1,4 +1,4 @@
-"""Notes for a person who waits, such as that a model is fetched; a program shows them or not."""
+"""Notes and warnings for the person at the terminal, where the work goes on all the same."""
 
 from __future__ import annotations
 
@@ -14,6 +14,14 @@ def listen(show: Callable[[str], None]) -> None:
 
 
 def tell(note: str) -> None:
-    """Says what takes its time now."""
+    """Says what takes its time now, such as that a model is fetched."""
     for show in _listeners:
         show(note)
+
+
+def warn(message: str) -> None:
+    """A warning, such as that a damaged file was put aside; shown whether anybody listens or not,
+    by the logger ``ris``."""
+    import logging
+
+    logging.getLogger("ris").warning("ris: %s", " ".join(message.split()))

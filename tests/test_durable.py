@@ -110,6 +110,6 @@ def test_new_folders_are_known_to_their_parents(tmp_path, monkeypatch):
 
 
 def test_a_warning_is_one_line_on_stderr():
-    code = "from data.durable import tell; tell('it goes\\non')"
+    code = "from ris.notices import warn; warn('it goes\\non')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "ris: it goes on\n")
