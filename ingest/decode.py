@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import warnings
 from dataclasses import dataclass
@@ -159,9 +160,9 @@ def decode(path: Path, least: int | None = None) -> Photo:
         raise ImageError("decode", f"over {MAX_PIXELS // 10**6} megapixels") from e
     except MemoryError as e:
         raise ImageError("decode", "not enough memory to decode it") from e
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as e:
-        raise ImageError("read", e.strerror or str(e)) from e
     except Exception as e:  # whatever the many readers raise on damaged files
+        if isinstance(e, OSError) and e.errno in errno.errorcode:  # the system's, not a reader's
+            raise ImageError("read", e.strerror or str(e)) from e
         reason = (str(e).splitlines() or [type(e).__name__])[0][:120]
         if "truncated" in reason.lower():  # with numbers of bytes, which each file has its own of
             reason = "the file ends within the picture"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import struct
 import sys
 
@@ -11,6 +13,7 @@ import pytest
 from pictures import CASES, attempt, off, truth, written
 from PIL import Image, TiffImagePlugin
 
+import ingest.decode as decode_module
 from ingest.decode import decode
 from ris.errors import ImageError
 
@@ -217,3 +220,17 @@ def test_damaged_files_are_read_or_end_in_one_line(tmp_path, kind):
         else:
             assert picture.mode == "RGB"
             assert min(picture.size) >= 8
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.ENOENT])
+def test_what_the_system_cannot_read_is_not_called_damaged(tmp_path, monkeypatch, code):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (64, 64)).save(path)
+
+    def fails(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(decode_module, "_decoded", fails)
+    with pytest.raises(ImageError) as e:
+        decode(path)
+    assert (e.value.stage, e.value.reason) == ("read", os.strerror(code))

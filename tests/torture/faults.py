@@ -226,6 +226,11 @@ def between(first: Any, last: Any, found: Any, whole: bool) -> str:
             ]:
                 return f"/faces: {strange[:3]} are as never committed"
             continue
+        if part == "failures" and not whole:
+            wanted = [failure for failure in last[part] if failure not in found[part]]
+            more = [f for f in found[part] if f not in last[part] and f[1] != "read"]
+            if not wanted and not more:
+                continue  # photos that could not be read now are counted as such
         if part == "metadata" and not whole:
             continue  # the table of faces, which are compared above
         return differs(last[part], found[part], f"/{part}")

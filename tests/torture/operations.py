@@ -215,9 +215,12 @@ def command(*words: str) -> Callable[[Path], None]:
         import cli
 
         os.chdir(folder)
-        reading, writing = os.pipe()  # not a file, whose size may be limited
-        os.dup2(writing, 2), os.close(writing)
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        try:
+            reading, writing = os.pipe()  # not a file, whose size may be limited
+            os.dup2(writing, 2), os.close(writing)
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        except OSError as e:  # a shell would not have started it
+            raise CommandRefusal(str(e)) from e
         sys.stderr = sys.__stderr__ = open(2, "w", closefd=False)  # noqa: SIM115
         sys.argv = ["ris", *words]
         try:
