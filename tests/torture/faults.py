@@ -154,6 +154,16 @@ class Bench:
         if left.status != "ok":
             wrong = WRONG.get(left.status, "loss")
             return outcome, wrong, f"afterwards: {left.message}\n{left.trace}"
+        unread = [f for f in left.value["failures"] or () if f[1] == "read"]
+        if not operation.whole and unread:  # counted, and read by the next run
+            again = self.children.run(lambda: operation.work(folder))
+            final = self.children.run(lambda: seen(folder))
+            same = final.status == "ok" and all(
+                final.value[part] == last[part] for part in ("faces", "failures", "metadata")
+            )
+            if again.status == "ok" and same:
+                return outcome, "", ""
+            return outcome, "loss", f"after {unread}: {again.message} {final.message}"
         other = self.other_end(operation)
         if other is not None and left.value == other:
             last = other
@@ -226,11 +236,6 @@ def between(first: Any, last: Any, found: Any, whole: bool) -> str:
             ]:
                 return f"/faces: {strange[:3]} are as never committed"
             continue
-        if part == "failures" and not whole:
-            wanted = [failure for failure in last[part] if failure not in found[part]]
-            more = [f for f in found[part] if f not in last[part] and f[1] != "read"]
-            if not wanted and not more:
-                continue  # photos that could not be read now are counted as such
         if part == "metadata" and not whole:
             continue  # the table of faces, which are compared above
         return differs(last[part], found[part], f"/{part}")
