@@ -236,8 +236,10 @@ def eval_frechet(
 
     Example: ris eval frechet edited/ photos/ --plot frechet.svg
     """
+    from ingest.patterns import is_pattern
+
     for name in (first, second):
-        if not set(name) & set("*?[") and not Path(name).expanduser().exists():
+        if not is_pattern(name) and not Path(name).expanduser().exists():
             raise InputError(f"no file or folder {name}")
     from evaluate import plots
     from evaluate.frechet import evaluate_frechet

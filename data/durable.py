@@ -2,8 +2,6 @@
 
 Every write ends in a checked flush and a sync: an error that a disk reports late (a full disk, an
 input/output error) surfaces as a `StoreError` before anything takes the place of the old file.
-Numpy's `tofile`, and its `save` into an open file, drop the error of the last flush: arrays are
-written by `write_array`, `save_npy` and `save_npz`.
 """
 
 from __future__ import annotations
@@ -12,21 +10,16 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from data.surroundings import listed
 from ris.errors import StoreError
 
-if TYPE_CHECKING:
-    import numpy as np
-
 _MARK = ".tmp-"
 STALE = 3600.0
 """Seconds after which a temporary file cannot belong to a run that still writes it."""
-BLOCK = 16 << 20
-"""Bytes of an array that are written at a time."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -101,50 +94,6 @@ def replacing(path: Path) -> Iterator[Path]:
         sync_file(temporary)
         os.replace(temporary, path)
         sync_folder(path.parent)
-
-
-def write_array(file: IO[bytes], array: np.ndarray) -> None:
-    """Appends the raw bytes of an array to a file that is open for writing, in C order.
-
-    What numpy's `tofile` does, but every error of the disk is raised, here or when `file` is
-    flushed or closed.
-    """
-    import numpy as np
-
-    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    for start in range(0, len(flat), BLOCK):
-        file.write(flat[start : start + BLOCK].data)
-
-
-def save_npy(path: Path, array: np.ndarray) -> None:
-    """Writes an array as .npy, without pickled objects, and syncs the file.
-
-    Raises:
-        OSError: the disk is full or fails.
-    """
-    import numpy as np
-    from numpy.lib import format as npy
-
-    if array.dtype.hasobject:
-        raise ValueError("an array of Python objects is not written")
-    array = np.asarray(array, order="C")
-    with path.open("wb") as file:
-        npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(array))
-        write_array(file, array)
-        flush(file)
-
-
-def save_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays as .npz, without pickled objects, and syncs the file.
-
-    Raises:
-        OSError: the disk is full or fails.
-    """
-    import numpy as np
-
-    with path.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-        flush(file)
 
 
 def flush(file: IO[bytes]) -> None:

@@ -10,42 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from data import durable
-from data.durable import draft, make_folder, replacing, save_npy, save_npz, write_array
+from data.durable import draft, flush, make_folder, replacing
 from ris.errors import StoreError
-
-ARRAYS = (
-    np.arange(5),
-    np.zeros((2, 3), np.float16),
-    np.array([b"a", b"bc"]),
-    np.array(3.0),
-    np.zeros((0, 4)),
-    np.asfortranarray(np.arange(6.0).reshape(2, 3)),
-)
-
-
-@pytest.mark.parametrize("array", ARRAYS, ids=lambda a: f"{a.dtype}{a.shape}")
-def test_arrays_come_back_as_they_went_in(tmp_path, array, monkeypatch):
-    monkeypatch.setattr(durable, "BLOCK", 7)
-    save_npy(tmp_path / "a.npy", array)
-    save_npz(tmp_path / "a.npz", {"a": array})
-    with (tmp_path / "raw").open("wb") as file:
-        write_array(file, array)
-    raw = np.fromfile(tmp_path / "raw", array.dtype).reshape(array.shape)
-    for found in (np.load(tmp_path / "a.npy"), np.load(tmp_path / "a.npz")["a"], raw):
-        assert found.dtype == array.dtype
-        assert np.array_equal(found, array)
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-@pytest.mark.parametrize("write", [save_npy, lambda path, a: save_npz(path, {"a": a})])
-@pytest.mark.parametrize("size", [3, 1 << 20])
-def test_a_full_disk_is_not_swallowed(write, size):
-    with pytest.raises(OSError, match="No space left"):
-        write(Path("/dev/full"), np.zeros(size, np.uint8))
 
 
 def test_the_last_bytes_that_do_not_fit_are_missed(tmp_path):
@@ -54,18 +23,17 @@ def test_the_last_bytes_that_do_not_fit_are_missed(tmp_path):
     former = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4000, limit[1]))
     try:
-        for write in (save_npy, lambda path, a: save_npz(path, {"a": a})):
-            with pytest.raises(StoreError, match="cannot write"), replacing(tmp_path / "x") as t:
-                write(t, np.zeros(3950, np.uint8))
+        with (
+            pytest.raises(StoreError, match="cannot write"),
+            replacing(tmp_path / "x") as temporary,
+            temporary.open("wb") as file,
+        ):
+            file.write(bytes(4050))
+            flush(file)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, former)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_objects_are_not_written(tmp_path):
-    with pytest.raises(ValueError, match="Python objects"):
-        save_npy(tmp_path / "a.npy", np.array([{}]))
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])

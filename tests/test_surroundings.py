@@ -13,9 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_store import SETTINGS, content, row
+from test_store import content
+from test_verify import full_store
 
-from data.failures import Failure, read_failures, update_failures
+from data.failures import read_failures, update_failures
 from data.manifest import FILE
 from data.metadata import join_metadata
 from data.recovery import recover
@@ -31,15 +32,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    store = Store.create(tmp_path / ".ris", SETTINGS)
-    store.append([row(0), row(1)])
-    store.append([row(2)])
-    style_statistics(store)
-    update_failures(store, [Failure("a.jpg", "read", "empty")], [])
-    table = tmp_path / "labels.csv"
-    table.write_text("file,who\n0001.jpg,Ann\n")
-    join_metadata(store, table)
-    return store
+    return full_store(tmp_path)
 
 
 def everything(store: Store) -> object:

@@ -20,8 +20,8 @@ from ris.errors import StoreError
 BESIDE = ("stats.parquet", "failures.parquet", "metadata.parquet")
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
+def full_store(tmp_path: Path) -> Store:
+    """A store of three faces with every file that a store may have beside its shards."""
     store = Store.create(tmp_path / ".ris", SETTINGS)
     store.append([row(0), row(1)])
     store.append([row(2)])
@@ -31,6 +31,11 @@ def store(tmp_path: Path) -> Store:
     table.write_text("file,who\n0001.jpg,Ann\n")
     join_metadata(store, table)
     return store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return full_store(tmp_path)
 
 
 def flip(path: Path, at: int = 30) -> None:
