@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 demo: setup
-	$(BIN)/python -m query.demo
+	$(BIN)/python -m examples.demo
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
@@ -50,7 +50,7 @@ STORE ?= out/celeba/.ris
 IDENTITY ?= identity
 ABLATION ?= $(STORE)
 results: setup
-	$(BIN)/python -m evaluate.results --store $(STORE) --identity $(IDENTITY) \
+	$(BIN)/python -m ris.evaluate.results --store $(STORE) --identity $(IDENTITY) \
 		--ablation-store $(ABLATION)
 
 BENCH ?=

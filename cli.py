@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from commands import catalog, faces, failures, measures, models, search, store, transfer
-from commands.program import run
+from ris.commands import (
+    catalogue_command,
+    eval_command,
+    failures_command,
+    ingest_command,
+    models_command,
+    search_commands,
+    store_commands,
+    transfer_command,
+)
+from ris.commands.program import run
 
 app = typer.Typer(
     name="ris",
@@ -15,20 +24,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(models.models)
-app.command()(faces.sample)
-app.command()(faces.ingest)
-app.command()(search.index)
-app.command()(search.query)
-app.command()(transfer.transfer)
-app.command()(store.info)
-app.command()(store.sql)
-app.command()(failures.failures)
-app.command()(store.verify)
-app.command()(store.remove)
-app.command()(store.export)
-app.add_typer(catalog.app, name="catalog")
-app.add_typer(measures.app, name="eval")
+app.command()(models_command.models)
+app.command()(ingest_command.sample)
+app.command()(ingest_command.ingest)
+app.command()(search_commands.index)
+app.command()(search_commands.query)
+app.command()(transfer_command.transfer)
+app.command()(store_commands.info)
+app.command()(store_commands.sql)
+app.command()(failures_command.failures)
+app.command()(store_commands.verify)
+app.command()(store_commands.remove)
+app.command()(store_commands.export)
+app.add_typer(catalogue_command.app, name="catalog")
+app.add_typer(eval_command.app, name="eval")
 
 
 def main() -> None:

@@ -28,8 +28,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.measures.scenes import EYES, KINDS, SHARES, Brush, Composer, Pasted, Scene
-from ingest.alignment.finder import Face, FaceFinder
-from ingest.alignment.quad import crop, side
+from ris.ingest.alignment.finder import Face, FaceFinder
+from ris.ingest.alignment.quad import crop, side
 
 WRONG = 20.0
 """Degrees from which a face is cut the wrong way."""
@@ -159,8 +159,8 @@ def by_width(
 
 def render(folder: Path, count: int, seed: int) -> None:
     """Renders faces, as `ris sample` does."""
-    from data.assets import load_generator
-    from ingest.sampling import sample
+    from ris.data.models.shipped import load_generator
+    from ris.ingest.sampling import sample
 
     sample(folder, load_generator(), n=count, seed=seed, size=512)
 

@@ -89,7 +89,7 @@ def _processor() -> str:
 def rendered(out: Path, faces: int) -> tuple[Path, Path]:
     """(folder of photos, store with all indices) of the generator's own faces."""
     photos, store = out / "faces", out / ".ris"
-    cli = [sys.executable, "-m", "cli"]
+    cli = [sys.executable, "-m", "ris"]
     for words in (
         ["sample", str(photos), "--n", str(faces), "--size", "512"],
         ["ingest", str(photos), "--store", str(store)],

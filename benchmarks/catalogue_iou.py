@@ -21,16 +21,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from data.assets import load_generator, load_tensors
-from ris.catalogue import CLASSES, FeatureCatalogue
-from ris.catalogue_fit import (
+from ris.data.models.asset_files import load_tensors
+from ris.data.models.shipped import load_generator
+from ris.generators.generator import Generator
+from ris.method.catalogue import CLASSES, FeatureCatalogue
+from ris.method.catalogue_fit import (
     DEFAULT_LAYERS,
     fit,
     group_by_overlap,
     sample_activations,
     sample_sigma,
 )
-from ris.generators.protocol import Generator
 
 PARSER_CLASSES = (  # the parser's output id -> our class
     "background", "skin", "eyes", "eyes", "eyes", "eyes", "eyes", "skin", "skin", "skin",

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import torch
 
-from data.assets import load_generator
-from ingest.checkpoint_encoder import load_checkpoint_inverter
-from ris.catalogue import CLASSES, FeatureCatalogue
-from ris.catalogue_fit import CLUSTERS, feature_layers
-from ris.contribution import contribution_scores
-from ris.generators.protocol import Generator
+from ris.data.models.shipped import load_generator
+from ris.generators.generator import Generator
+from ris.ingest.inversion.checkpoint_inverter import load_checkpoint_inverter
 from ris.memory import keep_freed_memory
+from ris.method.catalogue import CLASSES, FeatureCatalogue
+from ris.method.catalogue_fit import CLUSTERS, feature_layers
+from ris.method.contribution import contribution_scores
 
 
 def random_catalogue(generator: Generator) -> FeatureCatalogue:

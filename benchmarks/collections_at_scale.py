@@ -8,9 +8,10 @@ A row is the child of three faces of the stores. In every style layer it takes t
 sigma and the log-odds of their masks (log q - log(1 - q), from the contribution scores), each
 mixed by weights that lie around those of the whole row, and spread out again by the root of the
 weights' squares, because a plain mean of faces is closer to the average face than faces are.
-The mask and the vector are then made of the mixtures as `ris.masks` and `ris.representation` make
-them of a face. No row is a face of the store or a slightly disturbed one, and no two rows share a
-layer. How alike the two populations are is what this module's command prints.
+The mask and the vector are then made of the mixtures as `ris.method.masks` and
+`ris.method.representation` make them of a face. No row is a face of the store or a slightly
+disturbed one, and no two rows share a layer. How alike the two populations are is what this
+module's command prints.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.statistics import style_statistics
-from data.store import Store
-from index.rows import row_tensors
-from ris.masks import POSE, class_row, eligible_channels
-from ris.normaliser import Normaliser, StyleStatistics
-from ris.representation import DEFAULT_MASK, DEFAULT_NORM
+from ris.data.stats_file import style_statistics
+from ris.data.store import Store
+from ris.index.rows import row_tensors
+from ris.method.masks import POSE, class_row, eligible_channels
+from ris.method.normaliser import Normaliser, StyleStatistics
+from ris.method.representation import DEFAULT_MASK, DEFAULT_NORM
 
 PARENTS = 3
 BLOCK = 2048
-THRESHOLD, LEAST = 0.8, 16  # of `ris.masks.MaskOptions`
+THRESHOLD, LEAST = 0.8, 16  # of `ris.method.masks.MaskOptions`
 CONCENTRATION = 0.6  # of the parents' weights: below 1 one parent prevails
 JITTER = 12.0  # concentration of a layer's weights around the row's
 

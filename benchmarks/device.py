@@ -24,12 +24,12 @@ import torch
 
 from benchmarks.ingest_speed import ROOT
 from benchmarks.measures.processes import timed
-from ingest.embedding import to_batch
-from ingest.inversion import load_inverter
-from ingest.pipeline import DEVICE_FACES
-from ingest.reading import AT_ONCE
-from ingest.session import Session
-from ingest.sources import find_photos
+from ris.ingest.embedding import to_batch
+from ris.ingest.inversion.optimisation import load_inverter
+from ris.ingest.pipeline import DEVICE_FACES
+from ris.ingest.reading import AT_ONCE
+from ris.ingest.session import Session
+from ris.ingest.sources.sources import find_photos
 from ris.memory import keep_freed_memory
 
 REPEATS = 3
@@ -85,7 +85,7 @@ def ingest(photos: Sequence[Path], device: str) -> float:
         listed = Path(folder) / "photos.txt"
         listed.write_text("\n".join(str(p.absolute()) for p in photos) + "\n", encoding="utf-8")
         words = ["ingest", str(listed), "--store", f"{folder}/.ris", "--device", device, "--json"]
-        _, printed = timed([sys.executable, "-m", "cli", *words], cwd=ROOT)
+        _, printed = timed([sys.executable, "-m", "ris", *words], cwd=ROOT)
     report = json.loads(printed)
     return float(report["ingested"]) / float(report["seconds"])
 

@@ -22,8 +22,8 @@ from ris.memory import keep_freed_memory
 if sys.argv[1] == "kept":
     assert keep_freed_memory(), "this needs glibc"
 import torch
-from edit.subjects import seed_subject
-from ingest.session import Session
+from ris.edit.subjects import seed_subject
+from ris.ingest.session import Session
 session = Session()
 face = seed_subject("seed:1", session)
 

@@ -23,19 +23,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks.measures.processes import timed
-from data.shards import FaceRow
-from data.store import Store
-from ingest.alignment.cut import Aligner
-from ingest.alignment.finder import Face, FaceFinder
-from ingest.alignment.pyramid import Pixels
-from ingest.decode import decode, hash_photo
-from ingest.pipeline import AHEAD
-from ingest.reading import PhotoReader, Task
-from ingest.session import Session
-from ingest.sources import find_photos
-from ingest.threads import one_thread
 from ris.cores import usable_cores
+from ris.data.shards import FaceRow
+from ris.data.store import Store
 from ris.errors import ImageError
+from ris.ingest.alignment.cut import Aligner
+from ris.ingest.alignment.finder import Face, FaceFinder
+from ris.ingest.alignment.pyramid import Pixels
+from ris.ingest.pictures.decode import decode, hash_photo
+from ris.ingest.pipeline import AHEAD
+from ris.ingest.reading import PhotoReader, Task
+from ris.ingest.session import Session
+from ris.ingest.sources.sources import find_photos
+from ris.ingest.threads import one_thread
 from ris.memory import keep_freed_memory
 
 T = TypeVar("T")
@@ -136,7 +136,7 @@ def run(photos: Sequence[Path], threads: int | None) -> dict[str, float]:
         listed.write_text("\n".join(str(p.absolute()) for p in photos) + "\n", encoding="utf-8")
         words = ["ingest", str(listed), "--store", f"{folder}/.ris", "--json"]
         environment = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
-        cost, printed = timed([sys.executable, "-m", "cli", *words], cwd=ROOT, **environment)
+        cost, printed = timed([sys.executable, "-m", "ris", *words], cwd=ROOT, **environment)
     report = json.loads(printed)
     faces = report["ingested"]
     return {

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ris.contribution import class_energy
 from ris.memory import keep_freed_memory
+from ris.method.contribution import class_energy
 
 SHAPES = {  # resolution: channels of the default generator's widest layer, and of StyleGAN2's
     4: (512, 512), 8: (512, 512), 16: (512, 512), 32: (512, 512), 64: (512, 512),

@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from data.store import Store
-from index.build import DEFAULT_FEATURES, build_indices
-from ingest.collection import ingest_collection
-from ingest.session import Session
-from query.search import Searcher
+from ris.data.store import Store
 from ris.errors import RisError
+from ris.index.build import DEFAULT_FEATURES, build_indices
+from ris.ingest.run import ingest_collection
+from ris.ingest.session import Session
+from ris.query.searcher import Searcher
 
 ROOT = Path(__file__).resolve().parent.parent
 BEFORE = 100  # searches of the quiet store
@@ -68,7 +68,7 @@ def _searched(store: Store, photos: Path, pause: float) -> dict[str, Any]:
     before = _Phase(searcher, ids)
     for _ in range(BEFORE):
         before.search()
-    words = [sys.executable, "-m", "cli", "ingest", str(photos), "--store", str(store.folder)]
+    words = [sys.executable, "-m", "ris", "ingest", str(photos), "--store", str(store.folder)]
     during = _Phase(searcher, ids)
     begin = time.monotonic()
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL) as run:

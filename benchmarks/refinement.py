@@ -2,9 +2,9 @@
 
     python -m benchmarks.refinement photos/ --n 12 --try rate=0.03,deviation_rate=0.3 --try steps=45
 
-Each --try changes some values of `ingest.inversion.REFINEMENT` (30 steps); without any, the shipped
-ones are measured beside the encoder alone and 60 and 120 steps from the mean code. Pictures are
-the 128 px read-out's, so figures differ from those of `benchmarks.inversion`.
+Each --try changes some values of `ris.ingest.inversion.optimisation.REFINEMENT` (30 steps); without
+any, the shipped ones are measured beside the encoder alone and 60 and 120 steps from the mean code.
+Pictures are the 128 px read-out's, so figures differ from those of `benchmarks.inversion_fidelity`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from benchmarks.inversion import from_mean, read, refined, spread
+from benchmarks.inversion_fidelity import from_mean, read, refined, spread
 from benchmarks.measures.identity import FaceResIdentity
-from benchmarks.measures.pictures import FeatureDistance, PixelError
-from benchmarks.measures.protocol import compare_all, describe_all
-from data.assets import load_generator
-from ingest.encoder import load_encoder_inverter
-from ingest.inversion import REFINEMENT, OptimisationConfig, load_inverter
+from benchmarks.measures.measure import compare_all, describe_all
+from benchmarks.measures.pixels import FeatureDistance, PixelError
+from ris.data.models.shipped import load_generator
+from ris.ingest.inversion.encoder_inverter import load_encoder_inverter
+from ris.ingest.inversion.optimisation import REFINEMENT, OptimisationConfig, load_inverter
 from ris.memory import keep_freed_memory
 
 STEPS = 30

@@ -13,10 +13,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from data.shards import GIVEN, FaceRow
-from data.store import Store
-from ingest.sampling import TRUNCATION, sample_w
-from ingest.session import Session
+from ris.data.shards import GIVEN, FaceRow
+from ris.data.store import Store
+from ris.ingest.sampling import TRUNCATION, sample_w
+from ris.ingest.session import Session
 
 BATCH = 64
 

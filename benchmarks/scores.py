@@ -32,7 +32,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ris.generators.protocol import Generator
+from ris.generators.generator import Generator
 
 Row = dict[str, Any]
 STYLEGAN2 = ("plain formula", "all layers", "up to 64 px")
@@ -109,7 +109,7 @@ def plain_scores(generator: Generator, catalogue: Any, sigma: torch.Tensor) -> t
 def run_stylegan2(way: str, target: Path, rounds: int) -> Row:
     """One face of StyleGAN2-1024; its scores go to `target`."""
     from benchmarks.checkpoints import random_catalogue
-    from ris.contribution import contribution_scores
+    from ris.method.contribution import contribution_scores
 
     generator = stylegan2()
     torch.manual_seed(0)
@@ -131,9 +131,9 @@ def run_stylegan2(way: str, target: Path, rounds: int) -> Row:
 
 def run_engine(engine: str, resolution: int, workers: int, faces: int) -> Row:
     """Faces from code to scores with the default generator."""
-    from ingest.embedding import Embedder
-    from ingest.sampling import sample_w
-    from ingest.session import Session
+    from ris.ingest.embedding import Embedder
+    from ris.ingest.sampling import sample_w
+    from ris.ingest.session import Session
 
     session = Session()
     generator, catalogue = session.generator, session.catalogue
@@ -150,8 +150,8 @@ def run_engine(engine: str, resolution: int, workers: int, faces: int) -> Row:
 def run_ingest(workers: int, faces: int) -> Row:
     """Faces from a 256 px picture to a code by the encoder, and on to scores: ingest without its
     files."""
-    from ingest.sampling import sample_w
-    from ingest.session import Session
+    from ris.ingest.sampling import sample_w
+    from ris.ingest.session import Session
 
     session = Session()
     generator, inverter, embedder = session.generator, session.inverter(), session.embedder()
@@ -172,7 +172,7 @@ def openvino_scores(
     """The same by OpenVINO: the whole way from sigma to M as one graph."""
     import openvino as ov
 
-    from ris.contribution import contribution_scores
+    from ris.method.contribution import contribution_scores
 
     class Scores(torch.nn.Module):
         def forward(self, sigma: torch.Tensor) -> torch.Tensor:
@@ -255,7 +255,7 @@ def best(rows: Sequence[Row]) -> Row:
 
 def hard_masks_differ(ours: torch.Tensor, theirs: torch.Tensor) -> tuple[int, int]:
     """How many of the hard mask's entries differ, away from its threshold, and of how many."""
-    from ris.masks import MaskOptions, membership
+    from ris.method.masks import MaskOptions, membership
 
     rule = MaskOptions(kind="hard")
     first, second = (membership(x, rule.tau) for x in (ours, theirs[..., : ours.shape[2]]))

@@ -3,9 +3,9 @@
     python -m benchmarks.startup --store out/celeba/.ris --photo face.jpg --json startup.json
 
 Every command runs several times in processes of its own; the warm searches run one after another in
-one process, through a `query.search.Searcher`. Printed are median and best, by the clock and in CPU
-seconds. Without a store one is made of rendered faces; the photo is by default the portrait that
-ships.
+one process, through a `ris.query.searcher.Searcher`. Printed are median and best, by the clock and
+in CPU seconds. Without a store one is made of rendered faces; the photo is by default the portrait
+that ships.
 """
 
 from __future__ import annotations
@@ -23,23 +23,24 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measures.processes import Cost, timed
-from data.assets import asset_path, load_generator
-from data.store import Store
-from index.build import DEFAULT_FEATURES, build_indices
-from index.feature import is_indexed
-from ingest.collection import ingest_collection
-from ingest.sampling import sample
-from ingest.session import Session
-from query.demo import PORTRAIT
+from examples.demo import PORTRAIT
 from ris.cores import usable_cores
+from ris.data.models.asset_files import asset_path
+from ris.data.models.shipped import load_generator
+from ris.data.store import Store
+from ris.index.build import DEFAULT_FEATURES, build_indices
+from ris.index.feature import is_indexed
+from ris.ingest.run import ingest_collection
+from ris.ingest.sampling import sample
+from ris.ingest.session import Session
 
 ROOT = Path(__file__).resolve().parent.parent
 WARM = """
 import json, sys, time
 from ris.memory import keep_freed_memory
 keep_freed_memory()
-from data.store import Store
-from query.search import Searcher
+from ris.data.store import Store
+from ris.query.searcher import Searcher
 
 store, photo, face, runs = sys.argv[1:]
 searcher = Searcher(Store.open(store))
@@ -90,7 +91,7 @@ def commands(face: str, photo: Path, folder: Path) -> dict[str, list[str]]:
 def cold(words: Sequence[str], store: Store, runs: int) -> list[Cost]:
     """What each run of a command costs."""
     words = [*words, *([] if "--help" in words else ["--store", str(store.folder)])]
-    return [timed([sys.executable, "-m", "cli", *words], cwd=ROOT)[0] for _ in range(runs)]
+    return [timed([sys.executable, "-m", "ris", *words], cwd=ROOT)[0] for _ in range(runs)]
 
 
 def warm(store: Store, photo: Path, face: str, runs: int) -> dict[str, list[Cost]]:

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from commands.terminal import plain
+from ris.commands.terminal import plain
 
 if TYPE_CHECKING:
-    from data.metadata import Joined
-    from ingest.pipeline import IngestReport
+    from ris.data.metadata import Joined
+    from ris.ingest.pipeline import IngestReport
 
 REASONS = 10
 """So many reasons of failures are shown by themselves, the commonest."""

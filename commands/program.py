@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from commands.terminal import notify
 from ris import notices
+from ris.commands.terminal import notify
 from ris.errors import RisError
 from ris.memory import keep_freed_memory
 

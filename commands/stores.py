@@ -6,34 +6,34 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from commands.terminal import notify, progress_bar
+from ris.commands.terminal import notify, progress_bar
 from ris.errors import RisError
 
 if TYPE_CHECKING:
-    from data.store import Store
+    from ris.data.store import Store
 
 
 def open_store(store: Path | None) -> Store:
     """The store that was named, or the nearest one; StoreError where there is none."""
-    from data.store import Store
+    from ris.data.store import Store
 
     return Store.open(store)
 
 
 def open_if_there(store: Path | None) -> Store | None:
     """The store that was named, or the nearest one if there is any."""
-    from data.store import Store
+    from ris.data.store import Store
 
     return open_store(store) if store is not None or Store.nearest() else None
 
 
 def build_missing(store: Store, features: Iterable[str]) -> None:
     """Indexes features that were never indexed, with the defaults, and says so."""
-    from index.feature import is_indexed
+    from ris.index.feature import is_indexed
 
     missing = [name for name in features if not is_indexed(store, name)]
     if missing:
-        from index.build import build_indices
+        from ris.index.build import build_indices
 
         notify(f"no index for {', '.join(missing)} yet, building it")
         build_indices(store, missing)
@@ -46,7 +46,7 @@ def bring_up_to_date(store: Store, *, quiet: bool) -> dict[str, Any]:
     Returns:
         by feature ``{"faces", "built", "appended", "removed"}``, or ``{"error"}``; JSON values.
     """
-    from index.build import refresh_indices
+    from ris.index.build import refresh_indices
 
     report: dict[str, Any] = {}
     with progress_bar("indexing", quiet) as progress:
@@ -68,6 +68,6 @@ def bring_up_to_date(store: Store, *, quiet: bool) -> dict[str, Any]:
 
 def home(store: Path | None) -> Path:
     """The folder of the store that was named, of the nearest one, or of one to be made here."""
-    from data.store import FOLDER, Store
+    from ris.data.store import FOLDER, Store
 
     return store or Store.nearest() or Path(FOLDER)

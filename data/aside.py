@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from data.durable import disk_error, make_folder, sync_folder
+from ris.data.durable import disk_error, make_folder, sync_folder
 from ris.notices import warn
 
 FOLDER = "damaged"

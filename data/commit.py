@@ -32,8 +32,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from filelock import FileLock, Timeout
 
-from data import shards, values
-from data.durable import (
+from ris.data import shards, values
+from ris.data.durable import (
     disk_error,
     draft,
     is_temporary,
@@ -42,8 +42,8 @@ from data.durable import (
     replacing,
     sync_folder,
 )
-from data.manifest import Manifest, Shard, shard_name, shard_number
-from data.surroundings import UnreadableError, check_blame, listed
+from ris.data.manifest import Manifest, Shard, shard_name, shard_number
+from ris.data.surroundings import UnreadableError, check_blame, listed
 from ris.errors import StoreError
 from ris.notices import warn
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data.text_lines import text_lines
+from ris.data.text_lines import text_lines
 from ris.errors import InputError
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}

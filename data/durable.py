@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from data.surroundings import listed
+from ris.data.surroundings import listed
 from ris.errors import StoreError
 
 _MARK = ".tmp-"

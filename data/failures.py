@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 
-from data import sealed
-from data.aside import put_aside
-from data.durable import replacing
-from data.store import Store
+from ris.data import sealed
+from ris.data.aside import put_aside
+from ris.data.durable import replacing
+from ris.data.store import Store
 from ris.errors import StoreError
 from ris.notices import warn
 

@@ -11,15 +11,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data import shards
-from data.durable import replacing
-from data.failures import failures_if_readable
-from data.manifest import Manifest
-from data.store import Store
-from data.surroundings import listed
-from data.values import is_number
+from ris.data import shards
+from ris.data.durable import replacing
+from ris.data.failures import failures_if_readable
+from ris.data.manifest import Manifest
+from ris.data.store import Store
+from ris.data.surroundings import listed
+from ris.data.values import is_number
 from ris.errors import InputError
-from ris.features import features_of
+from ris.method.features import features_of
 
 
 def summary(store: Store) -> dict[str, Any]:

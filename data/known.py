@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pyarrow as pa
 
-from data.shards import photo_of
+from ris.data.shards import photo_of
 
 ALL = "all"
 FURTHER = "further"

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.durable import replacing
+from ris.data.durable import replacing
 from ris.errors import InputError, ModelFileError
 
 SIDECAR = "latents.parquet"
@@ -173,7 +173,7 @@ def _read_torch(path: Path) -> np.ndarray:
     """The tensor of a torch file, or the only one, or the one called ``w``, of a table."""
     import torch
 
-    from data.torch_files import check_dense, read_torch
+    from ris.data.models.torch_files import check_dense, read_torch
 
     try:
         found = read_torch(path)

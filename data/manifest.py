@@ -16,11 +16,11 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from data import values
-from data.durable import replacing
-from data.surroundings import listed, of_surroundings, unreadable
+from ris.data import values
+from ris.data.durable import replacing
+from ris.data.surroundings import listed, of_surroundings, unreadable
 from ris.errors import MismatchError, StoreError
-from ris.layout import StyleLayer, StyleLayout
+from ris.method.layout import StyleLayer, StyleLayout
 
 FORMAT = 3
 UNCHECKED = 2
@@ -147,7 +147,7 @@ class Shard:
         rows: number of rows.
         bytes: its size.
         sha256: of the file.
-        keys: sum of the rows' keys (`data.row_keys`); empty where an earlier version wrote it.
+        keys: sum of the rows' keys (`ris.data.row_keys`); empty where an earlier version wrote it.
     """
 
     file: str
@@ -236,7 +236,7 @@ class Manifest:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def write(self, folder: Path) -> None:
-        """Commits this manifest; see `data.durable.replacing` for the order."""
+        """Commits this manifest; see `ris.data.durable.replacing` for the order."""
         text = json.dumps({**_plain(self), "checksum": self.digest}, indent=1)
         with replacing(folder / FILE) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")

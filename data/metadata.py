@@ -1,7 +1,8 @@
 """The user's own columns (labels, identities), joined to faces by file name.
 
-`data.tables` reads them, `data.column_types` says what type a column has, `data.file_names` which
-photo a name means. They lie in ``metadata.parquet``, one row a face that has any, by face id.
+`ris.data.tables` reads them, `ris.data.column_types` says what type a column has,
+`ris.data.file_names` which photo a name means. They lie in ``metadata.parquet``, one row a face
+that has any, by face id.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data import sealed, shards
-from data.column_types import without_nan
-from data.durable import replacing
-from data.file_names import FileNames
-from data.manifest import StoreSettings
-from data.metadata_file import METADATA, damaged_metadata
-from data.store import Store
-from data.tables import Table, read_table
-from data.views import columns_of, open_database
+from ris.data import sealed, shards
+from ris.data.column_types import without_nan
+from ris.data.durable import replacing
+from ris.data.file_names import FileNames
+from ris.data.manifest import StoreSettings
+from ris.data.metadata_file import METADATA, damaged_metadata
+from ris.data.store import Store
+from ris.data.tables import Table, read_table
+from ris.data.views import columns_of, open_database
 from ris.errors import InputError
 
 FILE_COLUMNS = ("file", "filename", "file_name", "path", "image", "image_id", "name")
@@ -59,7 +60,7 @@ def join_metadata(store: Store, source: Path | Table, key: str | None = None) ->
 
     Args:
         store: its faces may be none.
-        source: a table, or its file, see `data.tables.read_table`.
+        source: a table, or its file, see `ris.data.tables.read_table`.
         key: column of file names; None: the one whose values are photos of the store.
 
     Raises:

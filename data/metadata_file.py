@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from data import sealed
+from ris.data import sealed
 from ris.errors import StoreError
 
 METADATA = "metadata.parquet"

@@ -1,10 +1,11 @@
 """A lost manifest, made anew from the shards.
 
 A shard says which settings it was made with and which shards its commit left beside it
-(`data.shards`), and ``commit.json`` says what a commit under way did (`data.commit`): so the shards
-that belong to the store are known, and with them its state, to the byte. Where a run died in the
-middle of a commit, that commit is completed if all of its shards are there and whole, and undone
-otherwise. What is not known: whether faces were removed since the last shard was written.
+(`ris.data.shards`), and ``commit.json`` says what a commit under way did (`ris.data.commit`): so
+the shards that belong to the store are known, and with them its state, to the byte. Where a run
+died in the middle of a commit, that commit is completed if all of its shards are there and whole,
+and undone otherwise. What is not known: whether faces were removed since the last shard was
+written.
 
 Shards of earlier versions say nothing. Their settings are those of a newer shard, or of another
 store that was made alike. Two of them that share a face stem from a commit that died: the later
@@ -20,11 +21,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data import aside, sealed, shards, values
-from data.commit import FACES, CommitRecord, commit, locked, numbers, rows_without
-from data.durable import disk_error, make_folder, replacing
-from data.hashing import file_sha256
-from data.manifest import (
+from ris.data import aside, sealed, shards, values
+from ris.data.commit import FACES, CommitRecord, commit, locked, numbers, rows_without
+from ris.data.durable import disk_error, make_folder, replacing
+from ris.data.hashing import file_sha256
+from ris.data.manifest import (
     FILE,
     LostManifestError,
     Manifest,
@@ -33,9 +34,9 @@ from data.manifest import (
     shard_name,
     shard_number,
 )
-from data.row_keys import from_footer, sum_of
-from data.statistics import FILE as STATISTICS
-from data.surroundings import check_blame
+from ris.data.row_keys import from_footer, sum_of
+from ris.data.stats_file import FILE as STATISTICS
+from ris.data.surroundings import check_blame
 from ris.errors import InputError, StoreError
 
 

@@ -25,8 +25,8 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.durable import flush
-from data.surroundings import check_blame, unreadable
+from ris.data.durable import flush
+from ris.data.surroundings import check_blame, unreadable
 from ris.errors import RisError, StoreError
 
 NOTE = b"ris"
@@ -129,7 +129,7 @@ def writer(
     """A writer of one sealed file, which is synced at the end.
 
     Args:
-        path: of the file; use `data.durable` for it to be whole or not there.
+        path: of the file; use `ris.data.durable` for it to be whole or not there.
         schema: of the rows.
         note: JSON values to keep in the file, see `note_of`.
         options: of `pq.ParquetWriter`.

@@ -1,9 +1,9 @@
 """Rows of the store and the Parquet shards that hold them.
 
-A shard is a sealed file (`data.sealed`). Its note says what it takes to rebuild a lost manifest:
-the store's ``settings``, the ``commit`` that wrote it (the first number of that commit), and the
-numbers of the shards that then stayed ``beside`` it: all others below that number were no part of
-the store any more.
+A shard is a sealed file (`ris.data.sealed`). Its note says what it takes to rebuild a lost
+manifest: the store's ``settings``, the ``commit`` that wrote it (the first number of that commit),
+and the numbers of the shards that then stayed ``beside`` it: all others below that number were no
+part of the store any more.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data import sealed
-from data.blendshapes import BLENDSHAPES
-from data.manifest import StoreSettings
-from data.row_keys import COLUMNS, from_footer, row_keys, sum_of, to_footer
+from ris.data import sealed
+from ris.data.blendshapes import BLENDSHAPES
+from ris.data.manifest import StoreSettings
+from ris.data.row_keys import COLUMNS, from_footer, row_keys, sum_of, to_footer
 
 ROW_GROUP = 64
 """Rows read or written at a time: about 10 MB of vectors."""
@@ -56,7 +56,7 @@ class FaceRow:
         box: (4,) float32 left, top, right, bottom of the face, likewise; None if none was found.
         yaw, pitch, roll: degrees, positive to the right of the picture, up, and clockwise; or
             None.
-        blendshapes: (52,) float32, 0 to 1, `data.blendshapes.BLENDSHAPES`; or None.
+        blendshapes: (52,) float32, 0 to 1, `ris.data.blendshapes.BLENDSHAPES`; or None.
     """
 
     id: str
@@ -185,7 +185,7 @@ class Written:
 
 @dataclass(frozen=True)
 class RowKeys:
-    """The rows of a shard in order: (n,) bytes ids and (n,) uint64 keys (`data.row_keys`)."""
+    """The rows of a shard in order: (n,) bytes ids and (n,) uint64 keys (`ris.data.row_keys`)."""
 
     ids: np.ndarray
     keys: np.ndarray

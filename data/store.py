@@ -3,19 +3,19 @@
 Layout of the folder (``.ris`` by default)::
 
     manifest.json            settings, committed shards (file, rows, bytes, sha256), a checksum
-    faces/part-00000.parquet one row a face, and the settings (`data.shards`)
-    commit.json              while a commit is under way (`data.commit`)
-    stats.parquet            statistics of sigma per layer and channel (`data.statistics`)
-    failures.parquet         photos that gave no face (`data.failures`)
-    metadata.parquet         the user's own columns, by face id (`data.metadata`)
+    faces/part-00000.parquet one row a face, and the settings (`ris.data.shards`)
+    commit.json              while a commit is under way (`ris.data.commit`)
+    stats.parquet            statistics of sigma per layer and channel (`ris.data.stats_file`)
+    failures.parquet         photos that gave no face (`ris.data.failures`)
+    metadata.parquet         the user's own columns, by face id (`ris.data.metadata`)
     index/FEATURE/           indices (package `index`)
     damaged/                 what `ris verify` took out because it was damaged
     lock                     held while anything is committed
 
-A commit is all or nothing, in the order that `data.commit` gives. A process killed before its
+A commit is all or nothing, in the order that `ris.data.commit` gives. A process killed before its
 commit point leaves an orphan that the next writer knows and deletes; readers never see it. Shards
 are never changed in place, and a number is never used twice. A store whose manifest is lost is
-rebuilt from its shards (`data.recovery`).
+rebuilt from its shards (`ris.data.recovery`).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data import commit, shards
-from data.commit import rows_without
-from data.durable import disk_error, is_temporary, make_folder
-from data.manifest import FILE, RECOVER, Manifest, Shard, StoreSettings, has_remains
-from data.shards import FaceRow
-from data.stored import StoredFaces
-from data.surroundings import listed
+from ris.data import commit, shards
+from ris.data.commit import rows_without
+from ris.data.durable import disk_error, is_temporary, make_folder
+from ris.data.manifest import FILE, RECOVER, Manifest, Shard, StoreSettings, has_remains
+from ris.data.shards import FaceRow
+from ris.data.stored import StoredFaces
+from ris.data.surroundings import listed
 from ris.errors import StoreError
 
 FOLDER = ".ris"

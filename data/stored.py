@@ -1,4 +1,4 @@
-"""The committed rows of a store, read while other processes write (`data.store`)."""
+"""The committed rows of a store, read while other processes write (`ris.data.store`)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data import shards
-from data.commit import FACES
-from data.known import KnownFaces
-from data.manifest import Manifest
-from data.sealed import DamagedError
-from data.shards import FaceRow
+from ris.data import shards
+from ris.data.commit import FACES
+from ris.data.known import KnownFaces
+from ris.data.manifest import Manifest
+from ris.data.sealed import DamagedError
+from ris.data.shards import FaceRow
 from ris.errors import MismatchError, QueryError, StoreError
 
 T = TypeVar("T")

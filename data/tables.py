@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.column_types import typed, without_nan
-from data.delimited import check_names, read_delimited
+from ris.data.column_types import typed, without_nan
+from ris.data.delimited import check_names, read_delimited
 from ris.errors import InputError
 
 _REFUSED = {

@@ -7,14 +7,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data import commit, metadata_file, sealed, shards
-from data import failures as failures_file
-from data import statistics as statistics_file
-from data.aside import put_aside
-from data.hashing import file_sha256
-from data.manifest import Manifest, Shard
-from data.store import Store
-from data.surroundings import check_blame
+from ris.data import commit, metadata_file, sealed, shards
+from ris.data import failures as failures_file
+from ris.data import stats_file as statistics_file
+from ris.data.aside import put_aside
+from ris.data.hashing import file_sha256
+from ris.data.manifest import Manifest, Shard
+from ris.data.store import Store
+from ris.data.surroundings import check_blame
 
 BESIDE = {
     statistics_file.FILE: "it is computed again when it is needed",

@@ -9,12 +9,12 @@ import duckdb
 import pyarrow as pa
 from pyarrow import dataset
 
-from data import failures, sealed, shards
-from data.blendshapes import BLENDSHAPES, DERIVED
-from data.commit import FACES
-from data.manifest import Manifest, StoreSettings
-from data.metadata_file import METADATA, damaged_metadata
-from data.store import Store
+from ris.data import failures, sealed, shards
+from ris.data.blendshapes import BLENDSHAPES, DERIVED
+from ris.data.commit import FACES
+from ris.data.manifest import Manifest, StoreSettings
+from ris.data.metadata_file import METADATA, damaged_metadata
+from ris.data.store import Store
 from ris.errors import QueryError, StoreError
 from ris.memory import check_room
 

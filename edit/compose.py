@@ -9,21 +9,21 @@ from typing import Any
 import torch
 from PIL import Image
 
-from data.manifest import Manifest
-from data.shards import vectors
-from data.store import Store
-from edit.drawing import heat_map, pictures, render, strip, transfer_grid
-from edit.paste import Blend, border_mask, change_mask, paste
-from edit.subjects import Subject, edit_embedder, edit_scores, from_face, seed_subject
-from edit.transfer import Editor, TransferOptions
-from index.rows import row_tensors
-from ingest.decode import decode
-from ingest.session import Session
-from query.search import search
-from ris.contribution import AverageScores
-from ris.eis import AVERAGED_FACES, EisOptions
+from ris.data.manifest import Manifest
+from ris.data.shards import vectors
+from ris.data.store import Store
+from ris.edit.drawing import heat_map, pictures, render, strip, transfer_grid
+from ris.edit.feature_edits import Editor, TransferOptions
+from ris.edit.paste import Blend, border_mask, change_mask, paste
+from ris.edit.subjects import Subject, edit_embedder, edit_scores, from_face, seed_subject
 from ris.errors import ImageError, InputError
-from ris.transfer import ALPHA
+from ris.index.rows import row_tensors
+from ris.ingest.pictures.decode import decode
+from ris.ingest.session import Session
+from ris.method.contribution import AverageScores
+from ris.method.eis import AVERAGED_FACES, EisOptions
+from ris.method.transfer import ALPHA
+from ris.query.searcher import search
 
 TILE = 256
 """Pixels of a face in strips and grids."""
@@ -150,7 +150,7 @@ def from_query(
 
     Raises:
         InputError: rank 0, or fewer faces than that.
-        RisError: see `query.search.search`.
+        RisError: see `ris.query.searcher.search`.
     """
     if rank == 0:
         raise InputError("--from-query counts from 1, and from -1 for the least alike")
@@ -158,7 +158,7 @@ def from_query(
     matches = found.nearest if rank > 0 else found.furthest
     if len(matches) < abs(rank):
         raise InputError(f"the search found {len(matches)} faces, there is no rank {rank}")
-    from query.faces import query_face
+    from ris.query.query_face import query_face
 
     return from_face(query_face(store, matches[abs(rank) - 1].id), session)
 

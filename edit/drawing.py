@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from ingest.sampling import to_image
-from ris.generators.protocol import Generator
+from ris.generators.generator import Generator
+from ris.ingest.sampling import to_image
 
 GAP = 8
 LABEL = 28

@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from data.store import Store
-from edit.compose import (
+from ris.data.store import Store
+from ris.edit.compose import (
     TILE,
     Studio,
     alpha_strip,
@@ -19,13 +19,13 @@ from edit.compose import (
     from_query,
     pasted,
 )
-from edit.drawing import pictures, swing
-from edit.provenance import save_edit
-from edit.request import FRAMES_SUFFIXES, Request
-from edit.subjects import Subject, subject
-from edit.transfer import TransferOptions
-from ingest.session import Session
+from ris.edit.drawing import pictures, swing
+from ris.edit.feature_edits import TransferOptions
+from ris.edit.provenance import save_edit
+from ris.edit.request import FRAMES_SUFFIXES, Request
+from ris.edit.subjects import Subject, subject
 from ris.errors import InputError
+from ris.ingest.session import Session
 
 
 def carry_out(

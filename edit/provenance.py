@@ -15,8 +15,8 @@ from xml.sax.saxutils import escape
 
 from PIL import Image, PngImagePlugin
 
-from data.durable import disk_error, replacing
-from data.synthetic import NOTE
+from ris.data.durable import disk_error, replacing
+from ris.data.synthetic import NOTE
 from ris.errors import InputError
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"

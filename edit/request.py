@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edit.provenance import ANIMATED, STILLS
 from ris.choices import ALPHA, Rule
+from ris.edit.provenance import ANIMATED, STILLS
 from ris.errors import InputError
-from ris.features import TRANSFER_MASK, EisOptions, MaskOptions
+from ris.method.features import TRANSFER_MASK, EisOptions, MaskOptions
 
 if TYPE_CHECKING:
-    from edit.paste import Blend
+    from ris.edit.paste import Blend
 
 MAX_STEPS = 200
 FRAMES_SUFFIXES = {".gif"} | (set(ANIMATED) - {".png"})
@@ -37,7 +37,7 @@ class Request:
         steps: faces of a sweep.
         compare: draw source, reference, result and change side by side.
         paste: put the result back into the source's photo.
-        rule: see `ris.transfer`.
+        rule: see `ris.method.transfer`.
         mask: the method's mask options.
         eis: edit by EIS with these options.
         size: pixels of a face.

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.store import Store
-from edit.named import check_name, parse_seed
-from ingest.embedding import Embedder
-from ingest.sampling import sample_w
-from ingest.session import Session
-from query.faces import QueryFace, query_face, read_face
+from ris.data.store import Store
+from ris.edit.named import check_name, parse_seed
+from ris.ingest.embedding import Embedder
+from ris.ingest.sampling import sample_w
+from ris.ingest.session import Session
+from ris.query.query_face import QueryFace, query_face, read_face
 
 EDIT_RESOLUTION = 128
 """Widest activation whose channels are edited, at least: a search needs less, but the colour of

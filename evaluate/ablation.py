@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from evaluate.ams import AmsResult
-from evaluate.representations import FEATURES, MaskedStyle, Representation, Rows
-from evaluate.retrieval import Collection
-from evaluate.trsi import TrsiResult
-from ris.layout import StyleLayout
-from ris.masks import MaskKind, MaskOptions
-from ris.normaliser import NORM_MODES, Normaliser, NormMode
-from ris.representation import DEFAULT_MASK, DEFAULT_NORM
+from ris.evaluate.ams import AmsResult
+from ris.evaluate.representations import FEATURES, MaskedStyle, Representation, Rows
+from ris.evaluate.retrieval import Collection
+from ris.evaluate.trsi import TrsiResult
+from ris.method.layout import StyleLayout
+from ris.method.masks import MaskKind, MaskOptions
+from ris.method.normaliser import NORM_MODES, Normaliser, NormMode
+from ris.method.representation import DEFAULT_MASK, DEFAULT_NORM
 
 KINDS: tuple[MaskKind, ...] = ("soft", "hard", "score")
 
@@ -38,7 +38,7 @@ class Prefix:
         return self.masked.name
 
     def vectors(self, rows: Rows, feature: str) -> torch.Tensor:
-        """See `evaluate.representations.Representation.vectors`."""
+        """See `ris.evaluate.representations.Representation.vectors`."""
         c = self.masked.layout.channels
         return self.masked.vectors(rows._replace(scores=rows.scores[:, :, :c]), feature)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.representations import FEATURES
-from evaluate.retrieval import Rankings
-from ris.metrics import ATTRIBUTES, RULES, AttributeMatch, MatchRule, attribute_match
+from ris.evaluate.metrics import ATTRIBUTES, RULES, AttributeMatch, MatchRule, attribute_match
+from ris.evaluate.representations import FEATURES
+from ris.evaluate.retrieval import Rankings
 
 LABELS = tuple(dict.fromkeys(a for f in FEATURES for a in ATTRIBUTES[f]))
 """All attributes of Table 3."""
@@ -23,7 +23,8 @@ class AmsResult:
         k: results for each query.
         queries: number of query faces.
         faces: size of the collection.
-        matches: (representation, feature, rule) -> the score; see `ris.metrics.attribute_match`.
+        matches: (representation, feature, rule) -> the score; see
+        `ris.evaluate.metrics.attribute_match`.
     """
 
     k: int
@@ -80,7 +81,7 @@ def ams(rankings: Rankings, labels: np.ndarray) -> AmsResult:
 
     Args:
         rankings: of a store.
-        labels: (N, A) of `LABELS` in row order, see `ris.metrics.attribute_match`.
+        labels: (N, A) of `LABELS` in row order, see `ris.evaluate.metrics.attribute_match`.
     """
     rankings.check(len(labels))
     matches: dict[tuple[str, str, MatchRule], AttributeMatch] = {}

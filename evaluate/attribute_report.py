@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from data.attributes import load_classifier
-from data.store import Store
-from data.views import run_sql
-from evaluate.attributes import read_labels
-from evaluate.faces import FaceReader
-from evaluate.predictions import predicted_logits, to_labels
-from evaluate.retrieval import row_ids
-from ingest.alignment.cut import cut_again
-from ris.classification import accuracy, auc, share
+from ris.data.models.attribute_file import load_classifier
+from ris.data.store import Store
+from ris.data.views import run_sql
 from ris.errors import InputError
+from ris.evaluate.attribute_labels import read_labels
+from ris.evaluate.classification import accuracy, auc, share
+from ris.evaluate.predictions import predicted_logits, to_labels
+from ris.evaluate.recut_faces import FaceReader
+from ris.evaluate.retrieval import row_ids
+from ris.ingest.alignment.cut import cut_again
 
 
 @dataclass(frozen=True)

@@ -12,22 +12,22 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from data import shards
-from data.manifest import Manifest
-from data.store import Store
-from edit.drawing import grid, pictures, render
-from evaluate.submembership import (
+from ris.data import shards
+from ris.data.manifest import Manifest
+from ris.data.store import Store
+from ris.edit.drawing import grid, pictures, render
+from ris.errors import ImageError, InputError
+from ris.evaluate.submembership import (
     FACES,
     check_enough,
     check_feature,
     draw_faces,
     feature_rows,
 )
-from ingest.alignment.cut import cut_again
-from ingest.session import Session
-from query.sheet import save_picture
-from ris.errors import ImageError, InputError
-from ris.kmeans import nearest, spherical_kmeans
+from ris.ingest.alignment.cut import cut_again
+from ris.ingest.session import Session
+from ris.method.kmeans import nearest, spherical_kmeans
+from ris.query.sheet import save_picture
 
 TILE = 160
 COLUMNS = 8

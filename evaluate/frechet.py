@@ -1,4 +1,4 @@
-"""Fréchet distance between two sets of pictures, extrapolated over 1/n (`ris.frechet`)."""
+"""Fréchet distance between two sets of pictures (`ris.evaluate.frechet_distance`)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.picture_features import Extractor, FeatureSource, PooledHead, open_set
 from ris.errors import InputError, MismatchError
-from ris.frechet import Line, Moments, Subsets, extrapolate, inverse_size
+from ris.evaluate.frechet_distance import Line, Moments, Subsets, extrapolate, inverse_size
+from ris.evaluate.picture_features import Extractor, FeatureSource, PooledHead, open_set
 
 SIZES = 10
 SHARE = 0.5
@@ -28,9 +28,9 @@ class FrechetResult:
         second: of the other.
         counts: pictures of the first and the second set that were read.
         unread: pictures of both that could not be read.
-        sizes: n of each part, see `ris.frechet.inverse_size`; the last part is all.
-        distances: Fréchet distance of each part.
-        line: fitted over 1/n; its intercept is the extrapolated distance.
+        sizes: n of each part, see `ris.evaluate.frechet_distance.inverse_size`; the last part is
+        all. distances: Fréchet distance of each part. line: fitted over 1/n; its intercept is the
+        extrapolated distance.
     """
 
     extractor: str
@@ -169,7 +169,7 @@ def evaluate_frechet(
     """Reads and compares two sets of pictures.
 
     Args:
-        first: see `evaluate.picture_features.open_set`.
+        first: see `ris.evaluate.picture_features.open_set`.
         second: likewise.
         sizes: see `part_moments`.
         share: likewise.

@@ -17,19 +17,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from data.durable import replacing
-from data.manifest import FILE
-from data.store import Store
-from ingest.alignment.cut import cut_again
-from ingest.decode import decode
-from ingest.embedding import to_batch
-from ingest.sources import find_photos
-from ris.backbones.inception_v3 import DIM
-from ris.backbones.inception_v3 import SIZE as INCEPTION_SIZE
+from ris.data.durable import replacing
+from ris.data.manifest import FILE
+from ris.data.store import Store
 from ris.errors import ImageError, InputError
+from ris.ingest.alignment.cut import cut_again
+from ris.ingest.embedding import to_batch
+from ris.ingest.pictures.decode import decode
+from ris.ingest.sources.sources import find_photos
+from ris.networks.inception_v3 import DIM
+from ris.networks.inception_v3 import SIZE as INCEPTION_SIZE
 
 if TYPE_CHECKING:
-    from ris.backbones import EfficientNetLite
+    from ris.networks import EfficientNetLite
 
 SIZE = 224
 """Pixels at which pictures are given to the network; it was trained at this size."""
@@ -51,7 +51,7 @@ class Extractor(Protocol):
         """(3, S, S) in [-1, 1]: a photo's quad, or its central square, at the network's size.
 
         Raises:
-            ImageError: see `ingest.alignment.cut.cut_again`.
+            ImageError: see `ris.ingest.alignment.cut.cut_again`.
         """
         ...
 
@@ -69,7 +69,7 @@ class PooledHead:
 
     def __init__(self, backbone: EfficientNetLite | None = None) -> None:
         if backbone is None:
-            from data.backbones import load_efficientnet
+            from ris.data.models.feature_networks import load_efficientnet
 
             backbone = load_efficientnet()
         self._backbone = backbone
@@ -100,14 +100,14 @@ class InceptionPool:
     without antialiasing; a quad is cut out at the network's size.
 
     Args:
-        weights: file of the weights, see `data.inception_files`.
+        weights: file of the weights, see `ris.data.models.inception_files`.
 
     Raises:
-        ModelFileError: see `data.inception_files.load_inception`.
+        ModelFileError: see `ris.data.models.inception_files.load_inception`.
     """
 
     def __init__(self, weights: Path) -> None:
-        from data.inception_files import load_inception
+        from ris.data.models.inception_files import load_inception
 
         self._network, digest = load_inception(weights)
         self.dim = DIM
@@ -274,8 +274,8 @@ def open_set(argument: str, network: Extractor) -> FeatureSource:
 
     Args:
         argument: the folder of a store (its faces, cut out as they were ingested), an ``.npz``
-            file of features, or what `ingest.sources.find_photos` takes (the photos' central
-            squares).
+            file of features, or what `ris.ingest.sources.sources.find_photos` takes (the photos'
+            central squares).
         network: embeds pictures.
 
     Raises:

@@ -10,21 +10,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.durable import disk_error, replacing
-from data.synthetic import DRAWN_NOTE
-from evaluate.extras import needs
-from evaluate.representations import FEATURES
+from ris.data.durable import disk_error, replacing
+from ris.data.synthetic import DRAWN_NOTE
 from ris.errors import InputError
+from ris.evaluate.extras import needs
+from ris.evaluate.representations import FEATURES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from evaluate.ablation import AblationResult
-    from evaluate.ams import AmsResult
-    from evaluate.attribute_report import AttributeReport
-    from evaluate.frechet import FrechetResult
-    from evaluate.submembership import SubmembershipResult
-    from evaluate.trsi import TrsiResult
+    from ris.evaluate.ablation import AblationResult
+    from ris.evaluate.ams import AmsResult
+    from ris.evaluate.attribute_report import AttributeReport
+    from ris.evaluate.frechet import FrechetResult
+    from ris.evaluate.submembership import SubmembershipResult
+    from ris.evaluate.trsi import TrsiResult
 
 SUFFIXES = (".png", ".svg")
 WIDTH, HEIGHT = 6.4, 4.0

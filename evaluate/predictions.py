@@ -9,14 +9,14 @@ from itertools import islice
 import numpy as np
 import torch
 
-from data.attributes import load_classifier
-from data.manifest import Manifest
-from data.store import Store
-from evaluate.faces import FaceReader, faces_of
-from ingest.alignment.cut import cut_again
-from ingest.inversion import resize
-from ris.attributes import AttributeClassifier
+from ris.data.manifest import Manifest
+from ris.data.models.attribute_file import load_classifier
+from ris.data.store import Store
 from ris.errors import InputError
+from ris.evaluate.recut_faces import FaceReader, faces_of
+from ris.ingest.alignment.cut import cut_again
+from ris.ingest.inversion.optimisation import resize
+from ris.networks.attribute_classifier import AttributeClassifier
 
 READ_SIZE = 256
 """Pixels at which a face is read, as for inversion; the classifier sees it smaller."""
@@ -29,7 +29,7 @@ def attribute_logits_of(
     """(N, A) float32 logits, nan for a face that could not be read.
 
     Args:
-        classifier: see `data.attributes.load_classifier`.
+        classifier: see `ris.data.models.attribute_file.load_classifier`.
         faces: (S, S, 3) uint8 FFHQ crops, or None.
     """
     parts = [np.zeros((0, len(classifier.attributes)), np.float32)]
@@ -54,7 +54,7 @@ def predicted_logits(
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """(N, A) logits of a store's faces, in the order of its rows; see `attribute_logits_of` and
-    `evaluate.faces.faces_of`."""
+    `ris.evaluate.recut_faces.faces_of`."""
     faces = faces_of(store, manifest, READ_SIZE, read=read, progress=progress)
     return attribute_logits_of(classifier, faces)
 
@@ -76,8 +76,8 @@ def predicted_labels(
     read: FaceReader = cut_again,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """What `evaluate.attributes.read_labels` gives, predicted: (N, A) int8 of 1, -1, and 0 for a
-    face whose photo could not be read again.
+    """What `ris.evaluate.attribute_labels.read_labels` gives, predicted: (N, A) int8 of 1, -1, and
+    0 for a face whose photo could not be read again.
 
     Args:
         store: its photos should still be where they were.

@@ -13,11 +13,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
-from evaluate.topk import RunningTop
-from ris.layout import StyleLayout
-from ris.masks import MaskOptions
-from ris.normaliser import Normaliser
-from ris.representation import represent
+from ris.evaluate.topk import RunningTop
+from ris.method.layout import StyleLayout
+from ris.method.masks import MaskOptions
+from ris.method.normaliser import Normaliser
+from ris.method.representation import represent
 
 FEATURES = ("eyes", "nose", "mouth", "hair")
 """The features that the paper evaluates."""

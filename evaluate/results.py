@@ -1,6 +1,6 @@
 """Recomputes the tables and figures of docs/results.md from a store.
 
-    python -m evaluate.results --store out/celeba/.ris --identity identity \\
+    python -m ris.evaluate.results --store out/celeba/.ris --identity identity \\
         --ablation-store out/celeba128/.ris
 
 The document keeps its words; what stands between ``<!-- NAME -->`` and ``<!-- end -->`` is written
@@ -17,19 +17,19 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from data.durable import replacing
-from data.store import Store
-from evaluate.ablation import AblationResult, variants
-from evaluate.ams import LABELS, ams
-from evaluate.attributes import read_labels
-from evaluate.plots import ablation_plot, ams_plot, trsi_plot
-from evaluate.predictions import predicted_labels
-from evaluate.retrieval import rank_store, row_ids
-from evaluate.rivals import compared
-from evaluate.trsi import identities, trsi
+from ris.data.durable import replacing
+from ris.data.store import Store
 from ris.errors import InputError, RisError
+from ris.evaluate.ablation import AblationResult, variants
+from ris.evaluate.ams import LABELS, ams
+from ris.evaluate.attribute_labels import read_labels
+from ris.evaluate.plots import ablation_plot, ams_plot, trsi_plot
+from ris.evaluate.predictions import predicted_labels
+from ris.evaluate.retrieval import rank_store, row_ids
+from ris.evaluate.rivals import compared
+from ris.evaluate.trsi import identities, trsi
 from ris.memory import keep_freed_memory
-from ris.representation import DEFAULT_NORM
+from ris.method.representation import DEFAULT_NORM
 
 
 def fill(text: str, name: str, table: str) -> str:

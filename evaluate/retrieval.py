@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from data.manifest import Manifest
-from data.statistics import style_statistics
-from data.store import Store
-from evaluate.representations import (
+from ris.data.manifest import Manifest
+from ris.data.stats_file import style_statistics
+from ris.data.store import Store
+from ris.errors import InputError
+from ris.evaluate.representations import (
     FEATURES,
     MaskedStyle,
     Representation,
@@ -20,13 +21,12 @@ from evaluate.representations import (
     WholeStyle,
     rank,
 )
-from index.rows import batch_ids, row_tensors
-from ris.contribution import AverageScores
-from ris.errors import InputError
-from ris.layout import StyleLayout
-from ris.masks import MaskKind, MaskOptions
-from ris.normaliser import Normaliser, NormMode
-from ris.representation import DEFAULT_MASK, DEFAULT_NORM
+from ris.index.rows import batch_ids, row_tensors
+from ris.method.contribution import AverageScores
+from ris.method.layout import StyleLayout
+from ris.method.masks import MaskKind, MaskOptions
+from ris.method.normaliser import Normaliser, NormMode
+from ris.method.representation import DEFAULT_MASK, DEFAULT_NORM
 
 MASKS: tuple[MaskKind, ...] = ("soft", "hard")
 QUERIES_AT_ONCE = 1250

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from evaluate.faces import FaceReader, faces_of
-from evaluate.representations import Representation, Rows
-from evaluate.retrieval import Collection, Ways, style_representations
-from ingest.alignment.cut import cut_again
-from ris.backbones import EfficientNetLite
-from ris.backbones.faceres import WIDTH, FaceRes, central_crop
-from ris.normaliser import NormMode
+from ris.evaluate.recut_faces import FaceReader, faces_of
+from ris.evaluate.representations import Representation, Rows
+from ris.evaluate.retrieval import Collection, Ways, style_representations
+from ris.ingest.alignment.cut import cut_again
+from ris.method.normaliser import NormMode
+from ris.networks import EfficientNetLite
+from ris.networks.faceres import WIDTH, FaceRes, central_crop
 
 REGIONS: dict[str, tuple[float, float, float, float]] = {
     "eyes": (0.22, 0.36, 0.78, 0.56),
@@ -68,7 +68,7 @@ class Embedding:
         name: what tables call it.
         embeddings: feature -> (N, D) float32, all zero for a face that could not be read; of a
             representation of the whole face one and the same for all features.
-        by_feature: see `evaluate.representations.Representation`.
+        by_feature: see `ris.evaluate.representations.Representation`.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Embedding:
     by_feature: bool = True
 
     def vectors(self, rows: Rows, feature: str) -> torch.Tensor:
-        """See `evaluate.representations.Representation.vectors`."""
+        """See `ris.evaluate.representations.Representation.vectors`."""
         return self.embeddings[feature][rows.numbers]
 
 
@@ -123,7 +123,7 @@ class Drawn:
     by_feature: bool = True
 
     def vectors(self, rows: Rows, feature: str) -> torch.Tensor:
-        """See `evaluate.representations.Representation.vectors`."""
+        """See `ris.evaluate.representations.Representation.vectors`."""
         stream = list(REGIONS).index(feature)
         return torch.stack(
             [
@@ -151,7 +151,7 @@ class Joined:
     by_feature: bool = True
 
     def vectors(self, rows: Rows, feature: str) -> torch.Tensor:
-        """See `evaluate.representations.Representation.vectors`; zero where either is."""
+        """See `ris.evaluate.representations.Representation.vectors`; zero where either is."""
         a, b = (F.normalize(r.vectors(rows, feature), dim=1) for r in (self.first, self.second))
         joined = torch.cat([(1 - self.weight) ** 0.5 * a, self.weight**0.5 * b], 1)
         absent = (a == 0).all(1) | (b == 0).all(1)
@@ -175,7 +175,7 @@ def photo_embeddings(
     Raises:
         ModelFileError: a network's file cannot be fetched.
     """
-    from data.backbones import load_efficientnet, load_faceres
+    from ris.data.models.feature_networks import load_efficientnet, load_faceres
 
     return embed_faces(
         faces_of(collection.store, collection.manifest, READ_SIZE, read=read, progress=progress),

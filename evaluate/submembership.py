@@ -25,13 +25,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from data import shards
-from data.manifest import Manifest, StoreSettings
-from data.store import Store
+from ris.data import shards
+from ris.data.manifest import Manifest, StoreSettings
+from ris.data.store import Store
 from ris.errors import InputError
-from ris.kmeans import nearest, spherical_kmeans
-from ris.masks import POSE, class_row, eligible_channels, features_of
-from ris.submembership import common_ratio, group_means, intersection_ratio, top_channels
+from ris.evaluate.channel_sharing import common_ratio, group_means, intersection_ratio, top_channels
+from ris.method.kmeans import nearest, spherical_kmeans
+from ris.method.masks import POSE, class_row, eligible_channels, features_of
 
 FEATURES = ("eyes", "nose", "mouth", "hair")
 CLUSTERS = (2, 5, 10, 20, 50, 100)

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from data.store import Store
-from data.views import run_sql
-from evaluate.extras import needs
-from evaluate.representations import FEATURES
-from evaluate.retrieval import MASKS, Rankings
+from ris.data.store import Store
+from ris.data.views import run_sql
 from ris.errors import InputError
-from ris.metrics import trsi_iou
+from ris.evaluate.extras import needs
+from ris.evaluate.metrics import trsi_iou
+from ris.evaluate.representations import FEATURES
+from ris.evaluate.retrieval import MASKS, Rankings
 
 Pair = tuple[str, str]
 

@@ -1,4 +1,4 @@
-"""Adds rows to an index and deletes others without building it anew; see `index.directory`."""
+"""Adds rows to an index and deletes others without building it anew; see `ris.index.directory`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from data.durable import sync_folder
-from index.approximate import ApproximateIndex
-from index.directory import open_index
-from index.files import (
+from ris.data.durable import sync_folder
+from ris.index.approximate import ApproximateIndex
+from ris.index.directory import open_index
+from ris.index.files import (
     ATTACHED,
     CODES,
     FAISS,
@@ -22,10 +22,10 @@ from index.files import (
     write_array,
     write_arrays,
 )
-from index.locked import FolderChange, LockedFolder
-from index.protocol import unit_rows
-from index.sketch import SketchIndex
-from index.storage import VectorFiles
+from ris.index.locked import FolderChange, LockedFolder
+from ris.index.searching import unit_rows
+from ris.index.sketch import SketchIndex
+from ris.index.storage import VectorFiles
 
 
 class IndexAppender(FolderChange):
@@ -82,7 +82,7 @@ class IndexAppender(FolderChange):
         """Adds (n, D) float32 rows of any length with their ids at the end.
 
         Raises:
-            ValueError: as `index.writer.IndexWriter.append`.
+            ValueError: as `ris.index.writer.IndexWriter.append`.
         """
         unit = unit_rows(rows, self.meta.dims, "index")
         if len(ids) != len(unit):
@@ -105,7 +105,7 @@ class IndexAppender(FolderChange):
             attached: replaces the arrays that are kept with the index.
 
         Returns:
-            What was written to meta.json; see `index.meta.IndexMeta`.
+            What was written to meta.json; see `ris.index.meta.IndexMeta`.
 
         Raises:
             OSError: something could not be written; nothing is published then.

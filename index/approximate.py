@@ -3,7 +3,7 @@
 A search runs FAISS once per end, the furthest end with the negated query (the inner product is
 linear, so the lowest cosine of q is the highest of -q), and scores the candidates exactly. The
 two ends have their own search effort: rows far from a query are spread over more lists and lead
-to fewer graph links than its neighbours. `index.recall.tune` measures how much each needs.
+to fewer graph links than its neighbours. `ris.index.recall.tune` measures how much each needs.
 
 FAISS is imported when an index is built or loaded, never by importing this module.
 """
@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from index import kinds
-from index.efforts import Effort, Efforts
-from index.exact import SLACK, TIE, ExactIndex, all_scores, empty_ends, settle
-from index.files import CheckedFile, FileRecord, write_file
-from index.projection import Projection
-from index.protocol import Ends, Hits, check_filter, check_k, unit_rows
-from index.storage import AnyVectors
 from ris.errors import RisError
+from ris.index import kinds
+from ris.index.efforts import Effort, Efforts
+from ris.index.exact import SLACK, TIE, ExactIndex, all_scores, empty_ends, settle
+from ris.index.files import CheckedFile, FileRecord, write_file
+from ris.index.projection import Projection
+from ris.index.searching import Ends, Hits, check_filter, check_k, unit_rows
+from ris.index.storage import AnyVectors
 
 WRITTEN = 1 << 20  # bytes of an index that are handed over at a time
 BUILD_WIDTH = 80  # efConstruction

@@ -13,23 +13,23 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from data.manifest import StoreSettings
-from data.statistics import style_statistics
-from data.store import Store
-from index.contents import Contents
-from index.damage import reason
-from index.feature import check_feature, index_folder, indexed_features
-from index.kinds import KINDS
-from index.meta import read_meta
-from index.recipe import Recipe
-from index.rows import batch_ids, row_tensors
-from index.unread import read_new
-from index.update import IndexUpdate, MakeVectors, attached
-from index.writer import IndexWriter
+from ris.data.manifest import StoreSettings
+from ris.data.stats_file import style_statistics
+from ris.data.store import Store
 from ris.errors import InputError, RisError, StoreError
-from ris.masks import MaskOptions, eligible_channels
-from ris.normaliser import NORM_MODES, Normaliser, NormMode
-from ris.representation import DEFAULT_MASK, DEFAULT_NORM, represent
+from ris.index.contents import Contents
+from ris.index.damage import reason
+from ris.index.feature import check_feature, index_folder, indexed_features
+from ris.index.kinds import KINDS
+from ris.index.meta import read_meta
+from ris.index.recipe import Recipe
+from ris.index.rows import batch_ids, row_tensors
+from ris.index.unread import read_new
+from ris.index.update import IndexUpdate, MakeVectors, attached
+from ris.index.writer import IndexWriter
+from ris.method.masks import MaskOptions, eligible_channels
+from ris.method.normaliser import NORM_MODES, Normaliser, NormMode
+from ris.method.representation import DEFAULT_MASK, DEFAULT_NORM, represent
 
 DEFAULT_FEATURES = ("eyes", "nose", "mouth", "hair", "pose")
 DEFAULT_MEMORY = 4 * 2**30
@@ -61,23 +61,23 @@ def build_indices(
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Brings the index of every feature up to date: by the faces that are new, changed or gone
-    where that is sound (`index.update`), else by building it in one pass over the store.
+    where that is sound (`ris.index.update`), else by building it in one pass over the store.
 
     A face on which a feature covers nothing (no hair, say) has no vector for it and is left out
     of that index; the number is in the result.
 
     Args:
         store: must hold at least one face.
-        features: names from `ris.masks.features_of`.
+        features: names from `ris.method.masks.features_of`.
         options: how masks are made.
         norm: how sigma is normalised over the collection.
-        kind: one of `index.kinds.KINDS`, or ``auto`` to choose by size.
+        kind: one of `ris.index.kinds.KINDS`, or ``auto`` to choose by size.
         memory: bytes that a search may keep resident, for ``auto``.
         rebuild: build even where an update would do.
         progress: called with rows done and rows to read; of several indices one after another.
 
     Returns:
-        for each feature what its ``meta.json`` says (`index.meta.IndexMeta`).
+        for each feature what its ``meta.json`` says (`ris.index.meta.IndexMeta`).
 
     Raises:
         InputError: unknown feature, kind or normalisation.

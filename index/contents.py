@@ -1,9 +1,10 @@
 """Which faces an index was made from, and what the store has gained and lost since.
 
-An index remembers the key (`data.row_keys`) of every face that it has looked at and the shard in
-which that was. Shards never change, so faces in shards that are still there need no look; those of
-a shard that is gone are searched for, by key, in the shards that are new. Photos that are touched,
-renamed or moved, new metadata and merged shards therefore leave an index as good as it was.
+An index remembers the key (`ris.data.row_keys`) of every face that it has looked at and the shard
+in which that was. Shards never change, so faces in shards that are still there need no look; those
+of a shard that is gone are searched for, by key, in the shards that are new. Photos that are
+touched, renamed or moved, new metadata and merged shards therefore leave an index as good as it
+was.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from functools import cached_property
 
 import numpy as np
 
-from data.manifest import Manifest, Shard
-from data.shards import RowKeys
+from ris.data.manifest import Manifest, Shard
+from ris.data.shards import RowKeys
 from ris.errors import StoreError
 
 GONE = -1

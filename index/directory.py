@@ -16,22 +16,23 @@
             projection.npz   ivf, hnsw and pq only
 
 Where most channels are zero, ``ends.i64``, ``channels.u16`` and ``values.f16`` take the place of
-``vectors.f16`` (`index.sparse`).
+``vectors.f16`` (`ris.index.sparse`).
 
-Commit order of a build (`index.writer`): 1 everything is written to ``.tmp-XXXXXXXX/`` and synced,
-2 that folder is renamed to ``build-XXXXXXXX/``, 3 ``meta.json``, which names it, replaces the old
-one in a single rename, the commit point, 4 the folder is synced, 5 the former build is deleted.
+Commit order of a build (`ris.index.writer`): 1 everything is written to ``.tmp-XXXXXXXX/`` and
+synced, 2 that folder is renamed to ``build-XXXXXXXX/``, 3 ``meta.json``, which names it, replaces
+the old one in a single rename, the commit point, 4 the folder is synced, 5 the former build is
+deleted.
 
-Commit order of an update (`index.appender`): 1 the files of rows (`index.meta.GROWING`) grow beyond
-their committed size, after what a dead run left there is cut off, 2 the other files that change
-are written under the next revision (``ids.1.npy``), 3 all are synced, 4 ``meta.json`` is replaced,
-the commit point, 5 former revisions are deleted.
+Commit order of an update (`ris.index.appender`): 1 the files of rows (`ris.index.meta.GROWING`)
+grow beyond their committed size, after what a dead run left there is cut off, 2 the other files
+that change are written under the next revision (``ids.1.npy``), 3 all are synced, 4 ``meta.json``
+is replaced, the commit point, 5 former revisions are deleted.
 
 Nothing is believed that was not compared with a checksum. ``meta.json`` has one of its own and
-one of every file (`index.files`). Opening compares all sizes and reads the small files in full,
+one of every file (`ris.index.files`). Opening compares all sizes and reads the small files in full,
 and FAISS's, which FAISS would believe; the codes are read in full before the first search and the
 vectors row by row when they are first used, so that opening takes milliseconds whatever the size.
-`index.verify` reads everything.
+`ris.index.index_checks` reads everything.
 
 A run that dies before the commit point leaves the former index as it was (or none where there was
 none), one that dies later leaves the new one; there is no moment with neither. What a dead run
@@ -52,17 +53,28 @@ from pathlib import Path
 
 import numpy as np
 
-from data.surroundings import check_blame
-from index.approximate import ApproximateIndex, FlatIndex
-from index.damage import damaged, reason
-from index.efforts import Efforts
-from index.exact import ExactIndex
-from index.files import ATTACHED, CODER, CODES, DENSE, FAISS, IDS, PROJECTION, SPARSE, SUMS, problem
-from index.meta import IndexMeta, read_meta
-from index.protocol import VectorIndex
-from index.sketch import Coder, SketchIndex, open_codes
-from index.storage import AnyVectors, open_vectors
+from ris.data.surroundings import check_blame
 from ris.errors import RisError
+from ris.index.approximate import ApproximateIndex, FlatIndex
+from ris.index.damage import damaged, reason
+from ris.index.efforts import Efforts
+from ris.index.exact import ExactIndex
+from ris.index.files import (
+    ATTACHED,
+    CODER,
+    CODES,
+    DENSE,
+    FAISS,
+    IDS,
+    PROJECTION,
+    SPARSE,
+    SUMS,
+    problem,
+)
+from ris.index.meta import IndexMeta, read_meta
+from ris.index.searching import VectorIndex
+from ris.index.sketch import Coder, SketchIndex, open_codes
+from ris.index.storage import AnyVectors, open_vectors
 
 LARGE = frozenset((*DENSE, *SPARSE, SUMS, CODES))
 """Files that are compared with their checksums when they are used."""

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from index.protocol import NO_ROW, Ends, Hits, check_filter, check_k, unit_rows
-from index.storage import AnyVectors
-from index.vectors import Vectors
+from ris.index.searching import NO_ROW, Ends, Hits, check_filter, check_k, unit_rows
+from ris.index.storage import AnyVectors
+from ris.index.vectors import Vectors
 from ris.ops.native import library
 from ris.ops.scan import score_ends
 
@@ -26,7 +26,7 @@ SLACK = 16  # rows kept beyond k: float32 products order near-ties less finely t
 
 
 class ExactIndex:
-    """Exact cosine search; see `index.protocol.VectorIndex`."""
+    """Exact cosine search; see `ris.index.searching.VectorIndex`."""
 
     kind = "exact"
 

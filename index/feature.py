@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from data.manifest import StoreSettings
-from data.store import Store
-from data.surroundings import listed
-from index.contents import Contents
-from index.directory import open_index
-from index.meta import META, IndexMeta, read_meta
-from index.protocol import VectorIndex
-from index.recipe import settings_hash
+from ris.data.manifest import StoreSettings
+from ris.data.store import Store
+from ris.data.surroundings import listed
 from ris.errors import IndexMissingError, InputError, MismatchError, StoreError
-from ris.features import MaskOptions, face_vector, features_of
+from ris.index.contents import Contents
+from ris.index.directory import open_index
+from ris.index.meta import META, IndexMeta, read_meta
+from ris.index.recipe import settings_hash
+from ris.index.searching import VectorIndex
+from ris.method.features import MaskOptions, face_vector, features_of
 
 FOLDER = "index"
 
@@ -60,7 +60,7 @@ class FeatureIndex:
     """An opened index, the faces behind its rows, and how query vectors for it are made.
 
     It stays as it was when it was opened, whatever becomes of the store and of its files
-    (`index.live` follows the store).
+    (`ris.index.live` follows the store).
 
     Attributes:
         vectors: the vector index.

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.durable import flush
+from ris.data.durable import flush
 
 DENSE = ("vectors.f16",)
 SPARSE = ("ends.i64", "channels.u16", "values.f16")

@@ -18,18 +18,18 @@ from threading import Lock
 
 import numpy as np
 
-from data import shards
-from data.manifest import Manifest
-from data.row_keys import COLUMNS
-from data.store import Store
-from index.contents import GONE, Difference, mark
-from index.damage import damaged
-from index.directory import LARGE
-from index.feature import FeatureIndex, index_folder
-from index.files import problem
-from index.meta import IndexMeta, read_meta
-from index.protocol import Ends, Hits, unit_rows
-from index.unread import keys_in
+from ris.data import shards
+from ris.data.manifest import Manifest
+from ris.data.row_keys import COLUMNS
+from ris.data.store import Store
+from ris.index.contents import GONE, Difference, mark
+from ris.index.damage import damaged
+from ris.index.directory import LARGE
+from ris.index.feature import FeatureIndex, index_folder
+from ris.index.files import problem
+from ris.index.meta import IndexMeta, read_meta
+from ris.index.searching import Ends, Hits, unit_rows
+from ris.index.unread import keys_in
 from ris.ops.scan import half_cosines
 
 MOST_VECTORS = 256
@@ -123,7 +123,7 @@ class LiveIndex:
         return self.index.query_vector(sigma, scores)
 
     def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> Ends:
-        """The k nearest and furthest rows of each query; see `index.protocol.VectorIndex`."""
+        """The k nearest and furthest rows of each query; see `ris.index.searching.VectorIndex`."""
         stored = self.index.vectors.rows
         own = None if allowed is None else allowed[:stored]
         if self._alive is not None:

@@ -11,11 +11,11 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
-from data.aside import put_aside
-from data.durable import disk_error, make_folder, replacing
-from index.files import file_name, is_ours
-from index.meta import BUILD, META, IndexMeta, read_meta
+from ris.data.aside import put_aside
+from ris.data.durable import disk_error, make_folder, replacing
 from ris.errors import IndexMissingError, StoreError
+from ris.index.files import file_name, is_ours
+from ris.index.meta import BUILD, META, IndexMeta, read_meta
 
 TEMPORARY = ".tmp-"
 LOCK_TIMEOUT = 120.0

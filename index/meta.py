@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data.surroundings import check_blame
-from index import kinds
-from index.damage import damaged, reason
-from index.efforts import Efforts
-from index.files import (
+from ris.data.surroundings import check_blame
+from ris.errors import IndexMissingError, StoreError
+from ris.index import kinds
+from ris.index.damage import damaged, reason
+from ris.index.efforts import Efforts
+from ris.index.files import (
     ATTACHED,
     CODER,
     CODES,
@@ -28,8 +29,7 @@ from index.files import (
     file_name,
     is_growing,
 )
-from index.recall import Recall
-from ris.errors import IndexMissingError, StoreError
+from ris.index.recall import Recall
 
 VERSION = 3
 META = "meta.json"
@@ -44,12 +44,12 @@ class IndexMeta:
     """What meta.json says.
 
     Attributes:
-        kind: one of `index.kinds.KINDS`.
+        kind: one of `ris.index.kinds.KINDS`.
         rows: N, deleted ones included.
         dims: D.
         build: name of the folder with the files.
         files: record of every file, by name.
-        efforts: `index.efforts.Efforts` as JSON, None for exact kinds.
+        efforts: `ris.index.efforts.Efforts` as JSON, None for exact kinds.
         recall: against the exact scan when the index was built; 1 for exact kinds.
         bytes: of all files together.
         built_rows: rows when the index was built, before anything was appended.

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from index.files import FileRecord, write_arrays
-from index.storage import AnyVectors
+from ris.index.files import FileRecord, write_arrays
+from ris.index.storage import AnyVectors
 
 SAMPLE = 4096  # rows behind the basis
 OVERSAMPLE = 16  # extra directions that make the subspace iteration converge fast
@@ -66,7 +66,7 @@ class Projection:
         return out
 
     def save(self, path: Path, revision: int = 0) -> FileRecord:
-        """Writes an .npz; as `index.files.write_file`."""
+        """Writes an .npz; as `ris.index.files.write_file`."""
         return write_arrays(path, {"basis": self.basis}, revision)
 
     @classmethod

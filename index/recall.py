@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from index import kinds
-from index.approximate import ApproximateIndex
-from index.efforts import Effort, Efforts
-from index.exact import ExactIndex
-from index.protocol import Hits, VectorIndex
-from index.sketch import SketchIndex
-from index.storage import AnyVectors
+from ris.index import kinds
+from ris.index.approximate import ApproximateIndex
+from ris.index.efforts import Effort, Efforts
+from ris.index.exact import ExactIndex
+from ris.index.searching import Hits, VectorIndex
+from ris.index.sketch import SketchIndex
+from ris.index.storage import AnyVectors
 
 QUERIES = 64
 K = 10

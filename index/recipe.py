@@ -8,8 +8,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from data.manifest import Manifest, StoreSettings
-from index.contents import Contents
+from ris.data.manifest import Manifest, StoreSettings
+from ris.index.contents import Contents
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Recipe:
 
     Attributes:
         feature: name.
-        mask: `ris.masks.MaskOptions` as a dict.
+        mask: `ris.method.masks.MaskOptions` as a dict.
         norm: normalisation of sigma.
         settings: hash of the store's settings.
     """

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from data import shards
-from data.manifest import StoreSettings
+from ris.data import shards
+from ris.data.manifest import StoreSettings
 
 
 def batch_ids(batch: pa.RecordBatch) -> list[str]:

@@ -6,7 +6,7 @@ read less, but the rows furthest from a query are spread over all lists and few 
 and they would have to be visited once for each end.
 
 The inner product of codes and query differs from the cosine by what lies outside the basis, at
-most |x_r| |y_r| (see `index.projection`), and by the rounding of the codes, which is smaller.
+most |x_r| |y_r| (see `ris.index.projection`), and by the rounding of the codes, which is smaller.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from index import kinds
-from index.efforts import Effort, Efforts
-from index.exact import ExactIndex, all_scores, empty_ends, settle
-from index.files import CheckedFile, FileRecord, write_arrays, write_file
-from index.projection import Projection, sample_rows
-from index.protocol import Ends, check_filter, check_k, unit_rows
-from index.storage import AnyVectors
+from ris.index import kinds
+from ris.index.efforts import Effort, Efforts
+from ris.index.exact import ExactIndex, all_scores, empty_ends, settle
+from ris.index.files import CheckedFile, FileRecord, write_arrays, write_file
+from ris.index.projection import Projection, sample_rows
+from ris.index.searching import Ends, check_filter, check_k, unit_rows
+from ris.index.storage import AnyVectors
 from ris.ops.scan import CODE_LEVELS, MOST_WIDTH, QUERY_LEVELS, code_ends, half_cosines
 
 MARGIN = 1.1  # of the steps over the sample's extremes
@@ -71,7 +71,7 @@ class Coder:
         return scaled
 
     def save(self, path: Path) -> FileRecord:
-        """Writes an .npz; as `index.files.write_file`."""
+        """Writes an .npz; as `ris.index.files.write_file`."""
         return write_arrays(path, {"basis": self.projection.basis, "steps": self.steps})
 
     @classmethod
@@ -93,7 +93,7 @@ class Coder:
 
 
 class SketchIndex:
-    """Cosine search by codes; see `index.protocol.VectorIndex`.
+    """Cosine search by codes; see `ris.index.searching.VectorIndex`.
 
     Args:
         vectors: for exact scores.

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from index.damage import CheckedRows
-from index.vectors import in_parts, row_blocks
+from ris.index.damage import CheckedRows
+from ris.index.vectors import in_parts, row_blocks
 from ris.ops.scan import MOST_DIMS, row_slices, sparse_cosines
 from ris.ops.sums import sparse_sums
 
@@ -22,7 +22,7 @@ MOST_USED = 0.4  # share of non-zero values below which this storage is the smal
 
 
 def saves_room(rows: np.ndarray) -> bool:
-    """Whether rows like these (n, D) take less room here than as `index.vectors.Vectors`."""
+    """Whether rows like these (n, D) take less room here than as `ris.index.vectors.Vectors`."""
     return rows.shape[1] <= MOST_DIMS and bool(np.count_nonzero(rows) < MOST_USED * rows.size)
 
 
@@ -50,7 +50,7 @@ class SparseVectors:
         values: file of the values.
         rows: N, at least 1.
         dims: D, at most `MOST_DIMS`.
-        sums: as in `index.vectors.Vectors`.
+        sums: as in `ris.index.vectors.Vectors`.
 
     Raises:
         ValueError: a file is too short or the ends are not those of N rows.
@@ -97,7 +97,7 @@ class SparseVectors:
             yield start, block
 
     def cosines(self, query: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-        """Final scores; see `index.vectors.Vectors.cosines`."""
+        """Final scores; see `ris.index.vectors.Vectors.cosines`."""
         if rows is not None:
             self._checked.check(rows)
         elif not self._checked.done:

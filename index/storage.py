@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from index.files import DENSE, SPARSE, SUMS, CheckedFile, FileRecord
-from index.sparse import SparseVectors, pack, saves_room
-from index.vectors import Vectors
+from ris.index.files import DENSE, SPARSE, SUMS, CheckedFile, FileRecord
+from ris.index.sparse import SparseVectors, pack, saves_room
+from ris.index.vectors import Vectors
 from ris.ops.sums import dense_sums, sparse_sums
 
 AnyVectors = Vectors | SparseVectors

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 
-from data import shards
-from data.manifest import Manifest, Shard
-from data.row_keys import COLUMNS
-from data.store import Store
-from index.contents import Contents, KeyCache
+from ris.data import shards
+from ris.data.manifest import Manifest, Shard
+from ris.data.row_keys import COLUMNS
+from ris.data.store import Store
 from ris.errors import StoreError
+from ris.index.contents import Contents, KeyCache
 
 
 def keys_in(store: Store) -> KeyCache:

@@ -8,7 +8,7 @@ square over the channels), or the scales by more than that share. It is also bui
 it learned from its rows may be outdated or its deleted rows cost too much: when it would have
 grown by more than `GROWTH` since it was built, or more than `GONE` of its rows would be deleted.
 
-Only faces that the index has not looked at are read (`index.contents`).
+Only faces that the index has not looked at are read (`ris.index.contents`).
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from data.store import Store
-from data.surroundings import UnreadableError
-from index import kinds
-from index.appender import IndexAppender
-from index.contents import GONE as NOWHERE
-from index.contents import Contents, mark
-from index.files import DENSE, SPARSE
-from index.meta import IndexMeta
-from index.recipe import Recipe
-from index.rows import batch_ids, row_tensors
-from index.unread import keys_in, read_new
+from ris.data.store import Store
+from ris.data.surroundings import UnreadableError
 from ris.errors import IndexMissingError, StoreError
-from ris.normaliser import Normaliser
+from ris.index import kinds
+from ris.index.appender import IndexAppender
+from ris.index.contents import GONE as NOWHERE
+from ris.index.contents import Contents, mark
+from ris.index.files import DENSE, SPARSE
+from ris.index.meta import IndexMeta
+from ris.index.recipe import Recipe
+from ris.index.rows import batch_ids, row_tensors
+from ris.index.unread import keys_in, read_new
+from ris.method.normaliser import Normaliser
 from ris.notices import warn
 
 DRIFT = 0.025  # leaves 97 % of the top ten as they were, at either end (docs/search.md)

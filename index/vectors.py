@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from index.damage import CheckedRows
+from ris.index.damage import CheckedRows
 from ris.ops.scan import half_cosines
 from ris.ops.sums import dense_sums
 

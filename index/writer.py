@@ -1,4 +1,4 @@
-"""Writes one index from its rows; see `index.directory` for the layout and the commit order."""
+"""Writes one index from its rows; see `ris.index.directory` for the layout and the commit order."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from data.durable import disk_error, sync_folder
-from index import kinds, recall
-from index.approximate import ApproximateIndex
-from index.files import (
+from ris.data.durable import disk_error, sync_folder
+from ris.index import kinds, recall
+from ris.index.approximate import ApproximateIndex
+from ris.index.files import (
     ATTACHED,
     CODER,
     CODES,
@@ -24,12 +24,12 @@ from index.files import (
     write_array,
     write_arrays,
 )
-from index.locked import TEMPORARY, FolderChange, LockedFolder
-from index.meta import BUILD, IndexMeta
-from index.protocol import unit_rows
-from index.recall import Recall, Truth
-from index.sketch import SketchIndex
-from index.storage import VectorFiles, open_vectors
+from ris.index.locked import TEMPORARY, FolderChange, LockedFolder
+from ris.index.meta import BUILD, IndexMeta
+from ris.index.recall import Recall, Truth
+from ris.index.searching import unit_rows
+from ris.index.sketch import SketchIndex
+from ris.index.storage import VectorFiles, open_vectors
 
 MEMORY = 4 << 30  # bytes that searching may hold unless told otherwise
 
@@ -110,7 +110,7 @@ class IndexWriter(FolderChange):
         """Builds, measures and publishes the index.
 
         Args:
-            kind: one of `index.kinds.KINDS`, or ``"auto"`` for `index.kinds.choose_kind`.
+            kind: one of `ris.index.kinds.KINDS`, or ``"auto"`` for `ris.index.kinds.choose_kind`.
             meta: JSON values to keep with the index, as `IndexMeta.extra`.
             memory: bytes that searching may hold; decides ``"auto"`` only.
             attached: arrays to keep with the index.

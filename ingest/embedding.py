@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 import torch
 
-from data.manifest import MAX_RESOLUTION, StoreSettings
-from ris.catalogue import FeatureCatalogue
-from ris.contribution import contribution_scores
+from ris.data.manifest import MAX_RESOLUTION, StoreSettings
 from ris.errors import InputError
-from ris.generators.protocol import Generator
+from ris.generators.generator import Generator
+from ris.method.catalogue import FeatureCatalogue
+from ris.method.contribution import contribution_scores
 from ris.ops.calls import Impl
 from ris.ops.native import problem
 
@@ -40,7 +40,7 @@ class Embedder:
         generator: the face generator.
         catalogue: its feature catalogue.
         max_resolution: widest activation in the scores; None for all.
-        instance_norm: see `ris.contribution.class_energy`.
+        instance_norm: see `ris.method.contribution.class_energy`.
         engine: see `Engine`. A generator on a GPU is run by torch.
     """
 

@@ -2,8 +2,8 @@
 
 Three things go on at once. The main thread looks at one photo after the other (is it known? is it
 a copy, or moved?) and queues what has to be read; as many threads as there are cores read one
-photo each, from the file to its rows (`ingest.reading`); the main thread takes the rows from the
-queue in the order of the photos and commits them, while the others read on. What is looked at,
+photo each, from the file to its rows (`ris.ingest.reading`); the main thread takes the rows from
+the queue in the order of the photos and commits them, while the others read on. What is looked at,
 read and committed, and in which order, depends on the photos alone, not on who is faster.
 """
 
@@ -19,25 +19,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.failures import Failure, failures_if_readable, update_failures
-from data.known import ALL
-from data.latents import Latents
-from data.shards import FaceRow, photo_of
-from data.statistics import style_statistics
-from data.store import MANY_SMALL, Store
-from ingest.alignment.cut import Aligner
-from ingest.decode import PhotoFile, hash_photo, stat_photo
-from ingest.embedding import Embedder
-from ingest.found import NOT_A_PICTURE, Found
-from ingest.given import CodeTable
-from ingest.reading import CutPhoto, PhotoReader, Task
-from ingest.recognition import reason_against
-from ingest.sources import is_gone
-from ingest.threads import single_threads, worker_count
+from ris.data.failures import Failure, failures_if_readable, update_failures
+from ris.data.known import ALL
+from ris.data.latents import Latents
+from ris.data.shards import FaceRow, photo_of
+from ris.data.stats_file import style_statistics
+from ris.data.store import MANY_SMALL, Store
 from ris.errors import ImageError
+from ris.ingest.alignment.cut import Aligner
+from ris.ingest.embedding import Embedder
+from ris.ingest.inversion.given import CodeTable
+from ris.ingest.pictures.decode import PhotoFile, hash_photo, stat_photo
+from ris.ingest.pictures.recognition import reason_against
+from ris.ingest.reading import CutPhoto, PhotoReader, Task
+from ris.ingest.sources.found import NOT_A_PICTURE, Found
+from ris.ingest.sources.sources import is_gone
+from ris.ingest.threads import single_threads, worker_count
 
 if TYPE_CHECKING:
-    from ingest.inversion import Inverter
+    from ris.ingest.inversion.optimisation import Inverter
 
 COMMIT_BYTES = 4 << 20
 """Vectors a commit: about 24 faces of the default generator."""
@@ -64,7 +64,7 @@ class IngestReport:
         skipped: photos that the store held already, or that were named before.
         failures: photos that gave no face, and folders that cannot be read.
         not_pictures: other files in the folders.
-        left_out: files that were not looked at, by reason (see `ingest.found`).
+        left_out: files that were not looked at, by reason (see `ris.ingest.sources.found`).
         held: whether any of the photos is in the store now.
         seconds: time it took.
     """

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from data.shards import GIVEN, FaceRow
-from ingest.alignment.cut import Aligner, Cut, fits
-from ingest.alignment.finder import Face
-from ingest.decode import Photo, PhotoFile, decode
-from ingest.embedding import Embedded, Embedder, to_batch
+from ris.data.shards import GIVEN, FaceRow
 from ris.errors import ImageError
+from ris.ingest.alignment.cut import Aligner, Cut, fits
+from ris.ingest.alignment.finder import Face
+from ris.ingest.embedding import Embedded, Embedder, to_batch
+from ris.ingest.pictures.decode import Photo, PhotoFile, decode
 
 if TYPE_CHECKING:
-    from ingest.inversion import Inverter
+    from ris.ingest.inversion.optimisation import Inverter
 
 AT_ONCE = 16
 """Faces that a device embeds at once, which bounds the memory of their activations."""

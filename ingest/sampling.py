@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from data.durable import disk_error, replacing
-from data.hashing import file_sha256
-from data.latents import SIDECAR, read_latents, write_latents
+from ris.data.durable import disk_error, replacing
+from ris.data.hashing import file_sha256
+from ris.data.latents import SIDECAR, read_latents, write_latents
 from ris.errors import InputError, MismatchError
-from ris.generators.protocol import Generator
+from ris.generators.generator import Generator
 
 TRUNCATION = 0.7
 """Pull towards the mean of W; 1 is none. StyleGAN's usual trade of variety for quality."""

@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.assets import (
+from ris.choices import Device
+from ris.data.manifest import FILE as MANIFEST
+from ris.data.manifest import MAX_RESOLUTION
+from ris.data.models.shipped import (
     CATALOGUE_FILE,
     DEFAULT_GENERATOR,
     catalogue_beside,
     load_catalogue,
     load_generator,
 )
-from data.manifest import FILE as MANIFEST
-from data.manifest import MAX_RESOLUTION
-from data.store import Store
-from ris.choices import Device
+from ris.data.store import Store
 from ris.errors import InputError, MismatchError, ModelFileError
 from ris.once import once
 
 if TYPE_CHECKING:
-    from ingest.alignment.cut import Aligned, Aligner, Faces
-    from ingest.embedding import Embedder, Engine
-    from ingest.inversion import Inverter
-    from ingest.inverters import InverterKind
-    from ris.catalogue import FeatureCatalogue
-    from ris.generators.protocol import Generator
+    from ris.generators.generator import Generator
+    from ris.ingest.alignment.cut import Aligned, Aligner, Faces
+    from ris.ingest.embedding import Embedder, Engine
+    from ris.ingest.inversion.inverters import InverterKind
+    from ris.ingest.inversion.optimisation import Inverter
+    from ris.method.catalogue import FeatureCatalogue
 
 
 @dataclass
@@ -36,17 +36,17 @@ class Session:
 
     Attributes:
         generator_name: which generator, where it ships.
-        generator_file: weights of another one, see `data.stylegan2_files`.
+        generator_file: weights of another one, see `ris.data.models.stylegan2_files`.
         expected_generator: fingerprint of the store's generator, which it must have.
         catalogue_path: a catalogue's file; None for the generator's own.
         max_resolution: widest activation in the scores; None for all.
-        instance_norm: see `ris.contribution.class_energy`.
+        instance_norm: see `ris.method.contribution.class_energy`.
         inverter_kind: how photos become codes; None: by the encoder, unless `following` finds
             something else.
         inverter_file: a pSp or e4e checkpoint that does it instead.
-        refine: steps of optimisation, see `ingest.inverters.make_inverter`.
-        engine: what computes the scores, see `ingest.embedding.Engine`.
-        aligned: whether photos are face crops, see `ingest.alignment.cut.Aligner`.
+        refine: steps of optimisation, see `ris.ingest.inversion.inverters.make_inverter`.
+        engine: what computes the scores, see `ris.ingest.embedding.Engine`.
+        aligned: whether photos are face crops, see `ris.ingest.alignment.cut.Aligner`.
         faces: take the largest face of each photo, or all.
         device: where the networks run, see `ris.choices.Device`.
     """
@@ -114,7 +114,7 @@ class Session:
     def following(self, store: Store) -> Session:
         """This session, or one that shares its models but inverts as most faces of a store were
         inverted, where no inverter was chosen."""
-        from ingest.inverters import options_of
+        from ris.ingest.inversion.inverters import options_of
 
         chosen = (self.inverter_kind, self.refine, self.inverter_file)
         if any(option is not None for option in chosen):
@@ -177,7 +177,7 @@ class Session:
 
     @once
     def _aligner(self) -> Aligner:
-        from ingest.alignment.cut import Aligner
+        from ris.ingest.alignment.cut import Aligner
 
         return Aligner(self.aligned, self.faces)
 
@@ -187,7 +187,7 @@ class Session:
 
     def embedder(self) -> Embedder:
         """Codes to sigma and scores."""
-        from ingest.embedding import Embedder
+        from ris.ingest.embedding import Embedder
 
         return Embedder(
             self.generator,
@@ -199,7 +199,7 @@ class Session:
 
     @once
     def _inverter(self) -> Inverter:
-        from ingest.inverters import make_inverter
+        from ris.ingest.inversion.inverters import make_inverter
 
         kind = self.inverter_kind or "encoder"
         return make_inverter(self.generator, kind, self.refine, self.inverter_file)

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from data.assets import catalogue_beside, load_catalogue, load_generator
-from ingest.sampling import sample_w, to_image
-from query.sheet import save_picture
 from ris.choices import Device
+from ris.data.models.shipped import catalogue_beside, load_catalogue, load_generator
 from ris.errors import InputError
+from ris.ingest.sampling import sample_w, to_image
+from ris.query.sheet import save_picture
 
 COLOURS = (
     (64, 128, 255),  # eyes
@@ -43,7 +43,7 @@ def draw(
     Args:
         out: picture to write (.png or .jpg).
         source: the catalogue's file; None for the generator's own.
-        generator_file: weights of another generator, see `data.stylegan2_files`.
+        generator_file: weights of another generator, see `ris.data.models.stylegan2_files`.
         store: the store's folder, beside which its catalogue lies.
         faces: number of faces, seeds `seed` onward.
         seed: first seed.

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from index.live import LiveIndex
-from index.protocol import Ends, Hits
-from query.faces import QueryFace
 from ris.errors import QueryError
+from ris.index.live import LiveIndex
+from ris.index.searching import Ends, Hits
+from ris.query.query_face import QueryFace
 
 
 class Query(NamedTuple):

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from data.durable import disk_error, replacing
-from data.synthetic import DRAWN_NOTE
-from ingest.alignment.cut import cut_again
-from query.faces import QueryFace
-from query.search import Match, SearchResult
+from ris.data.durable import disk_error, replacing
+from ris.data.synthetic import DRAWN_NOTE
 from ris.errors import ImageError, InputError
+from ris.ingest.alignment.cut import cut_again
+from ris.query.query_face import QueryFace
+from ris.query.searcher import Match, SearchResult
 
 TILE = 192
 GAP = 12

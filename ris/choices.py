@@ -13,7 +13,7 @@ TAU = 0.07
 (docs/results.md). The paper takes .1."""
 
 Rule = Literal["paper", "rescaled"]
-"""Where a transfer leads, see `ris.transfer`."""
+"""Where a transfer leads, see `ris.method.transfer`."""
 
 ALPHA = 1.3
 """How far a transfer goes: a little beyond the reference, as in the paper."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NamedTuple
 
-import cli
+from ris import cli
 
 
 class Ran(NamedTuple):

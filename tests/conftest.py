@@ -28,7 +28,7 @@ def ris(monkeypatch, capsys, tmp_path):
 @pytest.fixture(scope="session")
 def generator():
     """The default generator from its real model files."""
-    from data.assets import load_generator
+    from ris.data.models.shipped import load_generator
 
     return load_generator()
 
@@ -36,7 +36,7 @@ def generator():
 @pytest.fixture(scope="session")
 def catalogue(generator):
     """The shipped feature catalogue."""
-    from data.assets import load_catalogue
+    from ris.data.models.shipped import load_catalogue
 
     return load_catalogue(generator)
 
@@ -44,7 +44,7 @@ def catalogue(generator):
 @pytest.fixture(scope="session")
 def efficientnet_weights():
     """State dict of EfficientNet-Lite0 from its real model file."""
-    from data.registry import model_file, pull
+    from ris.data.models.registry import model_file, pull
 
     model = model_file("efficientnet-lite0")
     pull(model)
@@ -78,7 +78,7 @@ def celeba_eval():
 @pytest.fixture(scope="session")
 def faces(generator, tmp_path_factory) -> Path:
     """Folder of 60 faces rendered by the real generator, with their latents beside them."""
-    from ingest.sampling import sample
+    from ris.ingest.sampling import sample
 
     folder = tmp_path_factory.mktemp("sampled") / "faces"
     sample(folder, generator, n=60, seed=100, size=256)
@@ -102,7 +102,7 @@ def rendered(faces):
 @pytest.fixture(scope="session")
 def session(generator, catalogue):
     """The default session, with models that are already loaded."""
-    from ingest.session import Session
+    from ris.ingest.session import Session
 
     loaded = Session()
     loaded.generator, loaded.catalogue = generator, catalogue
@@ -112,9 +112,9 @@ def session(generator, catalogue):
 @pytest.fixture(scope="session")
 def filled(faces, session, tmp_path_factory):
     """A store of the 60 faces with soft exact indices; tests must not change it."""
-    from data.store import Store
-    from index.build import DEFAULT_FEATURES, build_indices
-    from ingest.collection import ingest_collection
+    from ris.data.store import Store
+    from ris.index.build import DEFAULT_FEATURES, build_indices
+    from ris.ingest.run import ingest_collection
 
     folder = tmp_path_factory.mktemp("filled") / ".ris"
     labels = folder.parent / "labels.csv"
@@ -131,8 +131,8 @@ def filled(faces, session, tmp_path_factory):
 @pytest.fixture(scope="session")
 def small_encoder(efficientnet_weights):
     """Makes untrained encoders with a small head, all alike."""
-    from ris.backbones import EfficientNetLite, EfficientNetLiteTrunk
-    from ris.encoder import EncoderConfig, EncoderNet
+    from ris.networks import EfficientNetLite, EfficientNetLiteTrunk
+    from ris.networks.encoder import EncoderConfig, EncoderNet
 
     def make() -> EncoderNet:
         torch.manual_seed(0)

@@ -28,7 +28,7 @@ def written(image: Image.Image, kind: str, **options: object) -> bytes:
 
 def off(path: Path, image: Image.Image) -> float:
     """By how much the decoded file differs from a picture, mean of 255."""
-    from ingest.decode import decode
+    from ris.ingest.pictures.decode import decode
 
     got = decode(path).picture
     assert got.mode == "RGB"
@@ -60,8 +60,8 @@ def segment(marker: int, body: bytes) -> bytes:
 
 def attempt(path: Path) -> tuple[str, Image.Image | None]:
     """Why a file is not read, or its picture."""
-    from ingest.decode import decode
     from ris.errors import ImageError
+    from ris.ingest.pictures.decode import decode
 
     try:
         return "", decode(path).picture

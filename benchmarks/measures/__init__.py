@@ -5,6 +5,32 @@ halves: `describe` looks at one picture, `compare` at two descriptions; so a pho
 with many pictures is described once.
 """
 
-from benchmarks.measures.protocol import Measure, Values, compare_all, describe_all, standard
+from pathlib import Path
+
+from benchmarks.measures.measure import Measure, Values, compare_all, describe_all
 
 __all__ = ["Measure", "Values", "compare_all", "describe_all", "standard"]
+
+
+def standard(models: Path) -> list[Measure]:
+    """All measures; model files that are not here yet are pulled.
+
+    Args:
+        models: folder that holds the face parser's TFLite file.
+
+    Raises:
+        RisError: a package or a model file is missing; says how to get it.
+    """
+    from benchmarks.measures.identity import DlibIdentity, FaceResIdentity
+    from benchmarks.measures.landmark_distance import LandmarkError
+    from benchmarks.measures.parsing import RegionOverlap
+    from benchmarks.measures.pixels import FeatureDistance, PixelError
+
+    return [
+        DlibIdentity(),
+        FaceResIdentity(),
+        LandmarkError(),
+        RegionOverlap(models),
+        FeatureDistance(),
+        PixelError(),
+    ]

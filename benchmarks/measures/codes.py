@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from benchmarks.measures.results import Made
-from data.durable import replacing
+from benchmarks.measures.paired_results import Made
+from ris.data.durable import replacing
 
 
 class Codes:

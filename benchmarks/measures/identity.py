@@ -10,11 +10,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks.measures.pictures import scaled, to_bytes
-from benchmarks.measures.protocol import Values
-from data.backbones import load_faceres
-from ris.backbones.faceres import central_crop
+from benchmarks.measures.measure import Values
+from benchmarks.measures.pixels import scaled, to_bytes
+from ris.data.models.feature_networks import load_faceres
 from ris.errors import RisError
+from ris.networks.faceres import central_crop
 
 HINT = "install the evaluation's packages: pip install 'ris-faces[bench]'"
 
@@ -55,7 +55,7 @@ class DlibIdentity:
 
 
 class FaceResIdentity:
-    """`ris.backbones.faceres`: a check beside dlib's, as the encoder's training uses it.
+    """`ris.networks.faceres`: a check beside dlib's, as the encoder's training uses it.
 
     On CelebA two photos of a person have a cosine of .65 on average, of two people .36.
     """

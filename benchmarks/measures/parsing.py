@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from benchmarks.measures.pictures import scaled
-from benchmarks.measures.protocol import Values
+from benchmarks.measures.measure import Values
+from benchmarks.measures.pixels import scaled
 from ris.errors import RisError
 
 FILE = "bisenetv2_celebamaskhq_448x448_integer_quant.tflite"

@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
-from ingest.alignment.finder import Face, FaceFinder, same_face
-from ingest.alignment.quad import crop, is_aligned, side, whole
-from ingest.decode import PHOTO_SIZE, Photo, decode, decode_aligned
 from ris.errors import ImageError
+from ris.ingest.alignment.finder import Face, FaceFinder, same_face
+from ris.ingest.alignment.quad import crop, is_aligned, side, whole
+from ris.ingest.pictures.decode import PHOTO_SIZE, Photo, decode, decode_aligned
 
 Aligned = Literal["auto", "yes", "no"]
 Faces = Literal["largest", "all"]

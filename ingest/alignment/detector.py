@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ingest.alignment.networks import Network
-from ingest.alignment.pyramid import Pyramid, square_matrix
+from ris.ingest.alignment.landmarker_file import Network
+from ris.ingest.alignment.pyramid import Pyramid, square_matrix
 
 SIZE = 128
 """Pixels of the detector's input."""

@@ -9,8 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
-from ingest.alignment import quad as quads
-from ingest.alignment.detector import (
+from ris.ingest.alignment import quad as quads
+from ris.ingest.alignment.detector import (
     OVERLAP,
     SCORE,
     SIZE,
@@ -19,7 +19,8 @@ from ingest.alignment.detector import (
     overlap,
     tilings,
 )
-from ingest.alignment.landmarks import (
+from ris.ingest.alignment.landmarker_file import Networks, load_networks
+from ris.ingest.alignment.landmarks import (
     detection_square,
     find_blendshapes,
     find_landmarks,
@@ -27,10 +28,9 @@ from ingest.alignment.landmarks import (
     landmark_square,
     turn_between,
 )
-from ingest.alignment.networks import Networks, load_networks
-from ingest.alignment.pose import head_pose
-from ingest.alignment.pyramid import Pixels, Pyramid, square_matrix
-from ingest.alignment.upright import close_looks, convincing, is_turned, turn_wins
+from ris.ingest.alignment.pose import head_pose
+from ris.ingest.alignment.pyramid import Pixels, Pyramid, square_matrix
+from ris.ingest.alignment.upright import close_looks, convincing, is_turned, turn_wins
 
 SECOND_LOOKS = ((1.6, 0), (1.0, 0), (1.2, 90), (1.2, -90), (1.2, 180))
 """Side of the square that is looked at, in sides of the photo, and its turn in degrees."""
@@ -62,11 +62,11 @@ class Face:
     Attributes:
         box: (4,) float64 x0, y0, x1, y1 around the landmarks.
         landmarks: (478, 3) float64, z in pixels too, away from the viewer.
-        yaw, pitch, roll: degrees, see `ingest.alignment.pose.head_pose`.
+        yaw, pitch, roll: degrees, see `ris.ingest.alignment.pose.head_pose`.
         blendshapes: (52,) float32, 0 to 1, in the order of
-            `data.blendshapes.BLENDSHAPES`.
+            `ris.data.blendshapes.BLENDSHAPES`.
         score: the landmark network's belief that this is a face, 0 to 1.
-        quad: (4, 2) float64, the FFHQ square, see `ingest.alignment.quad`.
+        quad: (4, 2) float64, the FFHQ square, see `ris.ingest.alignment.quad`.
     """
 
     box: np.ndarray

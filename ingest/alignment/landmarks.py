@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from ingest.alignment.detector import Detection
-from ingest.alignment.networks import Network
-from ingest.alignment.pyramid import Pyramid, square_matrix
+from ris.ingest.alignment.detector import Detection
+from ris.ingest.alignment.landmarker_file import Network
+from ris.ingest.alignment.pyramid import Pyramid, square_matrix
 
 SIZE = 256
 """Pixels of the landmark network's input."""
@@ -80,6 +80,6 @@ def find_landmarks(
 
 
 def find_blendshapes(network: Network, points: np.ndarray) -> np.ndarray:
-    """`data.blendshapes.BLENDSHAPES` (52,) float32, 0 to 1, for landmarks (478, 3)."""
+    """`ris.data.blendshapes.BLENDSHAPES` (52,) float32, 0 to 1, for landmarks (478, 3)."""
     (result,) = network(points[_WATCHED, :2][None]).values()
     return result.reshape(-1).astype(np.float32)

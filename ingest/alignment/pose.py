@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ingest.alignment.networks import CanonicalFace
+from ris.ingest.alignment.landmarker_file import CanonicalFace
 
 
 def head_pose(landmarks: np.ndarray, canonical: CanonicalFace) -> tuple[float, float, float]:

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ingest.alignment.pyramid import Pixels, as_picture
+from ris.ingest.alignment.pyramid import Pixels, as_picture
 
 LEFT_EYE = (33, 160, 158, 133, 153, 144)
 """The eye at the left of the picture: the landmarks nearest to dlib's 36-41."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 
-from ingest.alignment.detector import OVERLAP, SIZE, Detection, detect, overlap
-from ingest.alignment.networks import Network
-from ingest.alignment.pyramid import Pyramid, square_matrix
+from ris.ingest.alignment.detector import OVERLAP, SIZE, Detection, detect, overlap
+from ris.ingest.alignment.landmarker_file import Network
+from ris.ingest.alignment.pyramid import Pyramid, square_matrix
 
 CLOSE = 2.5
 """Side of the square of a close look, in sides of the face's box."""

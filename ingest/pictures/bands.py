@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from ingest.pictures.colour import Conversion, conversion
+from ris.ingest.pictures.colour import Conversion, conversion
 
 BAND_PIXELS = 1 << 20
 """So many pixels are converted at once; some conversions take 40 bytes for each."""

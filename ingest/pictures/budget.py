@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ingest.pictures.bands import BAND_PIXELS
 from ris.errors import ImageError
+from ris.ingest.pictures.bands import BAND_PIXELS
 
 PHOTO_BYTES = 1 << 30
 """Memory in which a photo must be decoded and made ready, bytes; others are refused before."""

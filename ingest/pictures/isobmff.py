@@ -12,7 +12,7 @@ import re
 import struct
 from typing import BinaryIO
 
-from ingest.pictures.side import Bare
+from ris.ingest.pictures.side import Bare
 
 _ITEM = re.compile(rb"(infe(?:\x02.{3}.{4}|\x03.{3}.{6}))(?:Exif|mime)", re.DOTALL)
 _DESCRIBES = re.compile(rb"cdsc")

@@ -9,15 +9,15 @@ from typing import BinaryIO
 
 from PIL import Image, ImageFile, features
 
-from ingest.formats import HEAD_BYTES, UNREAD, picture_format
-from ingest.pictures.budget import PHOTO_BYTES
-from ingest.pictures.isobmff import bare_heif
-from ingest.pictures.jpeg import bare_jpeg, endings
-from ingest.pictures.png import bare_png
-from ingest.pictures.riff import bare_webp
-from ingest.pictures.side import Bare, orientation
-from ingest.pictures.tiff import bare_tiff, compressed
 from ris.errors import ImageError
+from ris.ingest.pictures.budget import PHOTO_BYTES
+from ris.ingest.pictures.formats import HEAD_BYTES, UNREAD, picture_format
+from ris.ingest.pictures.isobmff import bare_heif
+from ris.ingest.pictures.jpeg import bare_jpeg, endings
+from ris.ingest.pictures.png import bare_png
+from ris.ingest.pictures.riff import bare_webp
+from ris.ingest.pictures.side import Bare, orientation
+from ris.ingest.pictures.tiff import bare_tiff, compressed
 
 # what Pillow has to say of damaged files would be printed beside the reason of the failure
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -61,7 +61,7 @@ class Opened:
         """
         try:
             return _loaded(self.image, size)
-        except OSError as e:  # `ingest.decode` words it
+        except OSError as e:  # `ris.ingest.pictures.decode` words it
             if self.kind != "JPEG" or "truncated" not in str(e):
                 raise
             whole = _unended(self.file, size)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from typing import BinaryIO
 
-from ingest.pictures.side import EXIF_BYTES, PROFILE_BYTES, Bare, orientation
-from ingest.pictures.splice import Span, spliced
+from ris.ingest.pictures.side import EXIF_BYTES, PROFILE_BYTES, Bare, orientation
+from ris.ingest.pictures.splice import Span, spliced
 
 _PICTURE = {b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"}
 _ICC, _EXIF, _XMP = 0x20, 0x08, 0x04

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from ingest.pictures.ifd import Directory
+from ris.ingest.pictures.ifd import Directory
 
 PROFILE_BYTES = 16 << 20
 """A colour profile that is larger counts as absent; those of presses take up to 4 MB."""

@@ -1,5 +1,5 @@
 """Face generators behind one protocol."""
 
-from ris.generators.protocol import Activation, Generator
+from ris.generators.generator import Activation, Generator
 
 __all__ = ["Activation", "Generator"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from ris.layout import StyleLayout
+from ris.method.layout import StyleLayout
 
 
 def style_coefficients(

@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 
 from ris.generators.affine import style_coefficients
-from ris.generators.protocol import Activation
-from ris.layout import StyleLayer, StyleLayout
+from ris.generators.generator import Activation
+from ris.method.layout import StyleLayer, StyleLayout
+from ris.networks.weights import check_shapes
 from ris.ops import separable
 from ris.ops.calls import Impl, kernels
-from ris.weights import check_shapes
 
 SLOPE = 0.2  # of every LeakyReLU
 MAPPING_LAYERS = 8
@@ -115,7 +115,7 @@ class _InverseHaarByPixel(torch.autograd.Function):
 
 
 class MobileStyleGAN(torch.nn.Module):
-    """The generator behind the `Generator` protocol; see `ris.generators.protocol`.
+    """The generator behind the `Generator` protocol; see `ris.generators.generator`.
 
     Args:
         weights: tensors by name. Mapping: ``mapping.{i}.weight`` and ``.bias``. Per style

@@ -21,10 +21,10 @@ import torch
 import torch.nn.functional as F
 
 from ris.generators.affine import style_coefficients
-from ris.generators.protocol import Activation
-from ris.layout import StyleLayer, StyleLayout
+from ris.generators.generator import Activation
+from ris.method.layout import StyleLayer, StyleLayout
+from ris.networks.weights import check_shapes
 from ris.ops.calls import Impl
-from ris.weights import check_shapes
 
 SIZES = (32, 64, 128, 256, 512, 1024)
 SLOPE, GAIN = 0.2, 2**0.5  # of every LeakyReLU
@@ -135,7 +135,7 @@ class StyleGAN2Config:
 
 
 class StyleGAN2(torch.nn.Module):
-    """The generator behind the `Generator` protocol; see `ris.generators.protocol`.
+    """The generator behind the `Generator` protocol; see `ris.generators.generator`.
 
     Args:
         weights: tensors by the names of `StyleGAN2Config.expected_shapes`, and ``latent_avg``
@@ -316,7 +316,7 @@ def fingerprint(weights: Mapping[str, torch.Tensor], clamp: float | None = None)
 
 
 def _channels_last(x: torch.Tensor) -> torch.Tensor:
-    """All channels of a pixel together in memory, as `ris.contribution` likes it."""
+    """All channels of a pixel together in memory, as `ris.method.contribution` likes it."""
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 

@@ -1,4 +1,4 @@
-"""Kernels behind `ris.backbones.fused`: layers of small networks on channels-last activations.
+"""Kernels behind `ris.networks.fused`: layers of small networks on channels-last activations.
 
 A run of layers is one call, on one thread, which holds no lock of Python's. Between its layers a
 pixel takes whole vectors: its channels, then zeros. What is given to it takes its channels alone.

@@ -1,4 +1,4 @@
-"""The kernel behind `ris.contribution.class_energy`: one pass, nothing in between in memory."""
+"""The kernel behind `ris.method.contribution.class_energy`: one pass, nothing kept in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kernel behind `ris.contribution.class_energy` on an NVIDIA GPU.
+"""The kernel behind `ris.method.contribution.class_energy` on an NVIDIA GPU.
 
 Built by nvcc when first needed, for the GPU that is there; without nvcc the reference runs on the
 GPU. Its arithmetic (``pooling.h``) is compiled for the processor and tested there too.

@@ -1,4 +1,5 @@
-"""The kernel behind `ris.catalogue`: the class of every pixel, by the nearest cluster centre.
+"""The kernel behind `ris.method.catalogue`: the class of every pixel, by the nearest cluster
+centre.
 
 On processors that multiply bytes (AVX-512 VNNI) products are taken in eight bits first, at four
 times the speed; only pixels whose class the rounding could change, by a bound that always holds,
@@ -29,7 +30,7 @@ class Segmenter:
     Args:
         library: the kernels.
         centroids: (n, D), class_of_cluster (n,), channels (that sum to D) and weights of the
-            layers: as in `ris.catalogue.FeatureCatalogue`; for channels that `fits` takes.
+            layers: as in `ris.method.catalogue.FeatureCatalogue`; for channels that `fits` takes.
 
     Raises:
         ValueError: they do not fit each other, or a centre is not finite.

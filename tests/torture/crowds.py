@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from data.store import Store
-from index.build import build_indices
-from query.search import Searcher
+from ris.data.store import Store
 from ris.errors import RisError
+from ris.index.build import build_indices
+from ris.query.searcher import Searcher
 from tests.torture import stores
 from tests.torture.children import Children, Outcome
 from tests.torture.faults import WRONG, seen

@@ -16,22 +16,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from data.failures import Failure, update_failures
-from data.inspect import export, summary
-from data.latents import Latents, read_latents, write_latents
-from data.manifest import FILE as MANIFEST
-from data.metadata import join_metadata
-from data.recovery import recover
-from data.statistics import FILE as STATISTICS
-from data.store import Store
-from data.verify import verify
-from data.views import METADATA
-from index.build import build_indices, refresh_indices
-from ingest.alignment.cut import Aligner
-from ingest.embedding import Embedded
-from ingest.pipeline import ingest
-from query.search import Searcher
+from ris.data.failures import Failure, update_failures
+from ris.data.inspect import export, summary
+from ris.data.latents import Latents, read_latents, write_latents
+from ris.data.manifest import FILE as MANIFEST
+from ris.data.metadata import join_metadata
+from ris.data.recovery import recover
+from ris.data.stats_file import FILE as STATISTICS
+from ris.data.store import Store
+from ris.data.verify import verify
+from ris.data.views import METADATA
 from ris.errors import RisError
+from ris.index.build import build_indices, refresh_indices
+from ris.ingest.alignment.cut import Aligner
+from ris.ingest.embedding import Embedded
+from ris.ingest.pipeline import ingest
+from ris.query.searcher import Searcher
 from tests.torture import stores
 from tests.torture.stores import FACES, FEATURE, SETTINGS, rows
 
@@ -212,7 +212,7 @@ def command(*words: str) -> Callable[[Path], None]:
     """A command line, as a program runs it; its stderr is a pipe."""
 
     def work(folder: Path) -> None:
-        import cli
+        from ris import cli
 
         os.chdir(folder)
         try:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from data.latents import read_latents
-from data.nvidia_pickle import read_networks
-from data.psp_files import load_encoder_file
-from data.stylegan2_files import read_weights
-from data.torch_files import read_torch
+from ris.data.latents import read_latents
+from ris.data.models.nvidia_pickle import read_networks
+from ris.data.models.psp_files import load_encoder_file
+from ris.data.models.stylegan2_files import read_weights
+from ris.data.models.torch_files import read_torch
 from tests.torture.children import Children
 from tests.torture.faults import WRONG
 from tests.torture.findings import Finding, Tally

@@ -12,19 +12,19 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from data import sealed
-from data.failures import Failure, read_failures, update_failures
-from data.manifest import StoreSettings
-from data.metadata import join_metadata
-from data.shards import FaceRow
-from data.statistics import style_statistics
-from data.store import Store
-from data.verify import verify
-from data.views import METADATA, run_sql
-from index.build import build_indices
-from index.directory import open_index
-from index.feature import index_folder
-from ris.layout import StyleLayer
+from ris.data import sealed
+from ris.data.failures import Failure, read_failures, update_failures
+from ris.data.manifest import StoreSettings
+from ris.data.metadata import join_metadata
+from ris.data.shards import FaceRow
+from ris.data.stats_file import style_statistics
+from ris.data.store import Store
+from ris.data.verify import verify
+from ris.data.views import METADATA, run_sql
+from ris.index.build import build_indices
+from ris.index.directory import open_index
+from ris.index.feature import index_folder
+from ris.method.layout import StyleLayer
 
 SETTINGS = StoreSettings(
     generator="toy-1",

@@ -79,12 +79,16 @@ def warm() -> None:
     import duckdb  # noqa: F401
     import pydantic  # noqa: F401
 
-    import cli  # noqa: F401
-    import commands.faces
-    import commands.search
-    import commands.store  # noqa: F401
-    from data import stylegan2_files, torch_files  # noqa: F401
-    from index import approximate, kinds  # noqa: F401
+    import ris.commands.ingest_command
+    import ris.commands.search_commands
+    import ris.commands.store_commands  # noqa: F401
+    from ris import cli  # noqa: F401
+    from ris.data.models import (
+        torch_files,  # noqa: F401
+    )
+    from ris.index import (
+        kinds,  # noqa: F401
+    )
     from ris.ops.native import library
     from tests.torture import targets  # noqa: F401
 

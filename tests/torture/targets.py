@@ -13,18 +13,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from data.file_names import FileNames
-from data.latents import read_latents, write_latents
-from data.metadata import match_rows
-from data.store import Store
-from data.stylegan2_files import convert, load_stylegan2
-from data.tables import read_table
-from index.build import build_indices
-from index.feature import index_folder
-from index.meta import read_meta
-from ingest.decode import decode
-from ingest.sources import find_photos
+from ris.data.file_names import FileNames
+from ris.data.latents import read_latents, write_latents
+from ris.data.metadata import match_rows
+from ris.data.models.stylegan2_files import convert, load_stylegan2
+from ris.data.store import Store
+from ris.data.tables import read_table
 from ris.generators.stylegan2 import StyleGAN2Config
+from ris.index.build import build_indices
+from ris.index.feature import index_folder
+from ris.index.meta import read_meta
+from ris.ingest.pictures.decode import decode
+from ris.ingest.sources.sources import find_photos
 from tests.checkpoints import as_nvidia, rosinality, write_pickle
 from tests.torture import stores
 from tests.torture.mutations import Target
@@ -158,7 +158,7 @@ def _store(folder: Path) -> Any:
 
 
 def _beside(folder: Path) -> Any:
-    from data.failures import read_failures
+    from ris.data.failures import read_failures
 
     store = Store.open(folder / ".ris")
     return [stores.statistics(store), [vars(f) for f in read_failures(store)]]

@@ -14,7 +14,7 @@ from test_psp import KINDS, photo, weights
 from test_stylegan2 import SMALL, STEP, block_masks, codes, scores
 
 from ris.generators.stylegan2 import StyleGAN2
-from ris.psp import PSPEncoder
+from ris.networks.psp import PSPEncoder
 
 
 @torch.no_grad()

@@ -14,9 +14,9 @@ from checkpoints import VECTORS
 from PIL import Image
 from test_networks import INPUTS, SIDE, inputs
 
-from data.assets import asset_path
-from data.registry import model_file, pull
-from ingest.alignment.networks import MODEL
+from ris.data.models.asset_files import asset_path
+from ris.data.models.registry import model_file, pull
+from ris.ingest.alignment.landmarker_file import MODEL
 
 EVERY = 7
 """Of the detector's many cells so many are kept."""

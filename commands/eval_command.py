@@ -1,0 +1,282 @@
+"""`ris eval`: the paper's measures on one's own collection."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import typer
+
+from ris.commands.options import JsonOption, Norm, PlotOption, StoreOption
+from ris.commands.stores import open_store
+from ris.commands.terminal import print_json, progress_bar
+from ris.errors import InputError
+
+app = typer.Typer(
+    help="The paper's measures on your own collection.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+class Labels(str, Enum):
+    """Where attributes come from."""
+
+    truth = "truth"
+    predicted = "predicted"
+
+
+QueriesOption = Annotated[int, typer.Option(help="Number of query faces, 0 for all.")]
+IdentityOption = Annotated[
+    str | None, typer.Option(help="Metadata column with identities (default: all differ).")
+]
+RivalsOption = Annotated[
+    bool,
+    typer.Option("--rivals", help="Also rank by embeddings of the photos, and by chance."),
+]
+NormOption = Annotated[Norm, typer.Option(help="Normalisation of sigma.")]
+SeedOption = Annotated[int, typer.Option(help="Which faces are queries.")]
+
+
+@app.command("trsi")
+def eval_trsi(
+    k: Annotated[int, typer.Option("--k", help="Size of the retrieved sets.")] = 5,
+    queries: QueriesOption = 1000,
+    identity: IdentityOption = None,
+    rivals: RivalsOption = False,
+    norm: NormOption = Norm.blend,
+    seed: SeedOption = 0,
+    plot: PlotOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Do two features of a face find different people? TRSI-IoU: lower is better.
+
+    Example: ris eval trsi --k 5 --identity identity --plot trsi.png
+    """
+    opened = open_store(store)
+    from ris.evaluate.plots import check_plot, trsi_plot
+    from ris.evaluate.retrieval import rank_store, row_ids
+    from ris.evaluate.rivals import compared
+    from ris.evaluate.trsi import identities, trsi
+
+    if plot:
+        check_plot(plot)
+    people = identities(opened, row_ids(opened), identity)
+    with progress_bar("ranking", as_json) as progress:
+        ways = compared(norm.value, rivals=rivals, progress=progress)
+        found = rank_store(opened, ways, k=k, queries=queries, seed=seed, progress=progress)
+    result = trsi(found, people)
+    if plot:
+        trsi_plot(result, plot)
+    _print_result(result, as_json)
+
+
+@app.command("ams")
+def eval_ams(
+    k: Annotated[int, typer.Option("--k", help="Results for each query.")] = 5,
+    queries: QueriesOption = 500,
+    rivals: RivalsOption = False,
+    labels: Annotated[
+        Labels, typer.Option(help="Metadata's columns, or a classifier's view of the photos.")
+    ] = Labels.truth,
+    norm: NormOption = Norm.blend,
+    seed: SeedOption = 0,
+    plot: PlotOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Do faces found by a feature share its attributes? CelebA's, by --metadata or predicted.
+
+    Example: ris eval ams --k 5 --queries 500 --rivals
+    """
+    opened = open_store(store)
+    from ris.evaluate.ams import LABELS, ams
+    from ris.evaluate.attribute_labels import read_labels
+    from ris.evaluate.plots import ams_plot, check_plot
+    from ris.evaluate.predictions import predicted_labels
+    from ris.evaluate.retrieval import rank_store, row_ids
+    from ris.evaluate.rivals import compared
+
+    if plot:
+        check_plot(plot)
+    with progress_bar("reading labels", as_json) as progress:
+        if labels is Labels.predicted:
+            known = predicted_labels(opened, opened.manifest(), LABELS, progress=progress)
+        else:
+            known = read_labels(opened, row_ids(opened), LABELS)
+    with progress_bar("ranking", as_json) as progress:
+        ways = compared(norm.value, rivals=rivals, progress=progress)
+        found = rank_store(opened, ways, k=k, queries=queries, seed=seed, progress=progress)
+    result = ams(found, known)
+    if plot:
+        ams_plot(result, plot)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        print(result.table("mean"), result.table("majority"), sep="\n\n")
+
+
+@app.command("ablation")
+def eval_ablation(
+    k: Annotated[int, typer.Option("--k", help="Results for each query.")] = 5,
+    queries: QueriesOption = 500,
+    identity: IdentityOption = None,
+    seed: SeedOption = 0,
+    plot: PlotOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What masks, temperature, normalisation and channels change, by TRSI-IoU and AMS.
+
+    Example: ris eval ablation --identity identity
+    """
+    opened = open_store(store)
+    from ris.evaluate.ablation import AblationResult, variants
+    from ris.evaluate.ams import LABELS, ams
+    from ris.evaluate.attribute_labels import read_labels
+    from ris.evaluate.plots import ablation_plot, check_plot
+    from ris.evaluate.retrieval import rank_store, row_ids
+    from ris.evaluate.trsi import identities, trsi
+
+    if plot:
+        check_plot(plot)
+    ids = row_ids(opened)
+    people, labels = identities(opened, ids, identity), read_labels(opened, ids, LABELS)
+    with progress_bar("ranking", as_json) as progress:
+        found = rank_store(opened, variants, k=k, queries=queries, seed=seed, progress=progress)
+    result = AblationResult(trsi(found, people), ams(found, labels))
+    if plot:
+        ablation_plot(result, plot)
+    _print_result(result, as_json)
+
+
+@app.command("attributes")
+def eval_attributes(
+    plot: PlotOption = None, store: StoreOption = None, as_json: JsonOption = False
+) -> None:
+    """How often the attribute classifier is right. Needs CelebA's columns (--metadata), or some.
+
+    Example: ris eval attributes --store celeba/.ris
+    """
+    opened = open_store(store)
+    from ris.evaluate.attribute_report import evaluate_attributes
+    from ris.evaluate.plots import attributes_plot, check_plot
+
+    if plot:
+        check_plot(plot)
+    with progress_bar("reading photos", as_json) as progress:
+        report = evaluate_attributes(opened, progress=progress)
+    if plot:
+        attributes_plot(report, plot)
+    _print_result(report, as_json)
+
+
+@app.command("submembership")
+def eval_submembership(
+    features: Annotated[str, typer.Option(help="Which, with commas.")] = "eyes,nose,mouth,hair",
+    clusters: Annotated[str, typer.Option(help="Numbers of clusters.")] = "2,5,10,20,50,100",
+    top: Annotated[int, typer.Option(help="Channels taken of each cluster.")] = 100,
+    faces: Annotated[int, typer.Option(help="Faces read at most, 0 for all.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of the draw and of k-means.")] = 0,
+    plot: PlotOption = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Instead, a picture of the faces of one feature's clusters.")
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Cluster faces by their scores of a feature: how many top channels do clusters share?
+
+    Example: ris eval submembership --features hair,mouth --plot ratios.svg
+    """
+    names, counts = _words(features), _numbers(clusters, "--clusters")
+    opened = open_store(store)
+    from ris.evaluate import cluster_sheet, plots, submembership
+
+    if sheet:
+        facts = cluster_sheet.make_sheet(opened, names, counts, sheet, faces=faces, seed=seed)
+        print_json(facts) if as_json else print(f"{sheet}: {facts['title']}")
+        return
+    if plot:
+        plots.check_plot(plot)
+    with progress_bar("clustering", as_json) as progress:
+        result = submembership.evaluate_submembership(
+            opened,
+            features=names,
+            clusters=counts,
+            top=top,
+            faces=faces,
+            seed=seed,
+            progress=progress,
+        )
+    _print_result(result, as_json)
+    if plot:
+        plots.submembership_plot(result, plot)
+
+
+@app.command("frechet")
+def eval_frechet(
+    first: Annotated[str, typer.Argument(help="Photos, a store's folder, or features (.npz).")],
+    second: Annotated[str, typer.Argument(help="What to compare them with, likewise.")],
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Inception-v3's, to compare in its features: .pth, .pt, .safetensors."),
+    ] = None,
+    sizes: Annotated[int, typer.Option(help="Numbers of pictures to compare at.")] = 10,
+    share: Annotated[float, typer.Option(help="The smallest, as a share of the sets.")] = 0.5,
+    seed: Annotated[int, typer.Option(help="Which pictures are in the smaller parts.")] = 0,
+    plot: PlotOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fréchet distance of two sets of pictures in a network's features, without the bias of size.
+
+    By default the network is EfficientNet-Lite0; --weights takes Inception's, FID's among them.
+
+    Example: ris eval frechet edited/ photos/ --plot frechet.svg
+    """
+    from ris.ingest.sources.patterns import is_pattern
+
+    for name in (first, second):
+        if not is_pattern(name) and not Path(name).expanduser().exists():
+            raise InputError(f"no file or folder {name}")
+    from ris.evaluate import plots
+    from ris.evaluate.frechet import evaluate_frechet
+    from ris.evaluate.picture_features import InceptionPool
+
+    if plot:
+        plots.check_plot(plot)
+    network = InceptionPool(weights) if weights else None
+    with progress_bar("reading photos", as_json) as progress:
+        result = evaluate_frechet(
+            first, second, sizes=sizes, share=share, seed=seed, network=network, progress=progress
+        )
+    _print_result(result, as_json)
+    if plot:
+        plots.frechet_plot({f"{first} - {second}": result}, plot)
+
+
+class _Result(Protocol):
+    def to_json(self) -> dict[str, Any]: ...
+    def table(self) -> str: ...
+
+
+def _print_result(result: _Result, as_json: bool) -> None:
+    if as_json:
+        print_json(result.to_json())
+    else:
+        print(result.table())
+
+
+def _words(text: str) -> list[str]:
+    """``"a,b"`` -> its words."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    """``"2,5"`` -> its whole numbers."""
+    try:
+        return [int(word) for word in _words(text)]
+    except ValueError as e:
+        raise InputError(f"{option} takes whole numbers with commas, not {text!r}") from e

@@ -1,0 +1,149 @@
+"""`ris transfer`: a feature of one face on another."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ris.choices import TAU
+from ris.commands.options import (
+    DeviceName,
+    DeviceOption,
+    GeneratorOption,
+    JsonOption,
+    Mask,
+    StoreOption,
+)
+from ris.commands.stores import build_missing, home, open_if_there
+from ris.commands.terminal import print_json, progress_bar
+from ris.errors import InputError
+
+
+class TransferRule(str, Enum):
+    """Where a transfer leads: the paper's Eq. 6, or the released code's rescaled variant."""
+
+    paper = "paper"
+    rescaled = "rescaled"
+
+
+class Method(str, Enum):
+    """Masks of the two faces (RIS) or averaged over many (EIS)."""
+
+    ris = "ris"
+    eis = "eis"
+
+
+class PasteBlend(str, Enum):
+    """What goes back into the photo: the whole crop, or what the edit changed."""
+
+    crop = "crop"
+    change = "change"
+
+
+def transfer(
+    source: Annotated[str, typer.Argument(help="The face to edit: photo, face id or seed:N.")],
+    reference: Annotated[
+        list[str] | None, typer.Argument(help="Whose features it gets; several give a grid.")
+    ] = None,
+    feature: Annotated[
+        list[str] | None, typer.Option(help="Feature, or feature:weight; repeatable.")
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="How far: 0 stays, 1 arrives.")] = 1.3,
+    sweep: Annotated[
+        str | None, typer.Option(help="Range of alpha, as -1..2: a strip, or .gif/.webp.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Faces of a sweep.")] = 7,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Source, reference, result and what changed.")
+    ] = False,
+    also: Annotated[
+        list[str] | None, typer.Option(help="Another source, for a grid; repeatable.")
+    ] = None,
+    from_query: Annotated[
+        int | None, typer.Option(help="Reference: this rank of a search (-1: least alike).")
+    ] = None,
+    paste: Annotated[
+        PasteBlend | None, typer.Option(help="Put the edit back into the source's photo.")
+    ] = None,
+    rule: Annotated[
+        TransferRule, typer.Option(help="Eq. 6, or rescaled to the source's length.")
+    ] = TransferRule.paper,
+    method: Annotated[Method, typer.Option(help="The pair's masks, or averaged.")] = Method.ris,
+    mask: Annotated[Mask, typer.Option(help="M > rho, soft q (Eq. 4), or q > 0.8.")] = Mask.score,
+    tau: Annotated[float, typer.Option(help="Softmax temperature (Eq. 4).")] = TAU,
+    rho: Annotated[
+        float | None, typer.Option(help="Least score M of a channel (0.4; EIS 0.2).")
+    ] = None,
+    epsilon: Annotated[float, typer.Option(help="EIS: budget of a layer.")] = 100.0,
+    size: Annotated[
+        int | None, typer.Option(help="Pixels of a face (default: 1024, in sheets 256).")
+    ] = None,
+    unmarked: Annotated[
+        bool, typer.Option("--unmarked", help="Leave out the note that the picture is synthetic.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("transfer.png"),
+    generator: GeneratorOption = None,
+    device: DeviceOption = DeviceName.auto,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a feature of one face on another: eyes, nose, mouth, hair, pose, or several.
+
+    Example: ris transfer me.jpg her.jpg --feature hair --alpha 1.3 --out out.png
+    """
+    from ris.edit.named import check_name
+    from ris.edit.request import Request
+    from ris.method.features import EisOptions, MaskOptions
+    from ris.query.searcher import parse_features
+
+    try:
+        options = MaskOptions(
+            kind=mask.value,
+            tau=tau,
+            rho=MaskOptions.rho if rho is None else rho,
+        )
+        eis = EisOptions(EisOptions.rho if rho is None else rho, epsilon)
+    except ValueError as e:
+        raise InputError(str(e)) from e
+    request = Request(
+        sources=[source, *(also or [])],
+        references=reference or [],
+        from_query=from_query,
+        features=parse_features(feature or []),
+        alpha=alpha,
+        sweep=sweep,
+        steps=steps,
+        compare=compare,
+        paste=paste.value if paste else None,
+        rule=rule.value,
+        mask=options,
+        eis=eis if method is Method.eis else None,
+        size=size,
+        mark=not unmarked,
+    )
+    opened = open_if_there(store)
+    request.check(out)
+    for name in (*request.sources, *request.references):
+        check_name(name, store=opened is not None)
+    from ris.edit.fulfilment import carry_out
+
+    session = None
+    if generator is not None or device is not DeviceName.auto:
+        from ris.ingest.session import Session
+
+        session = (
+            Session.of_store(opened, generator_file=generator, device=device.value)
+            if opened is not None
+            else Session(generator_file=generator, device=device.value).at(home(store))
+        )
+    if opened is not None and from_query is not None:
+        build_missing(opened, request.features)
+    with progress_bar("averaging masks", as_json) as progress:
+        facts = carry_out(request, out, opened, progress, session)
+    if as_json:
+        print_json({"file": out, **facts})
+    else:
+        print(f"{out}: {', '.join(facts['features'])} of {', '.join(facts['references'])}")

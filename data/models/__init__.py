@@ -1,0 +1,1 @@
+"""Other people's files: registry, fetching, checkpoints, and readers that run nothing of them."""

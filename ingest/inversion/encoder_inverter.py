@@ -1,0 +1,125 @@
+"""Real photos to latents in one forward pass of a trained network (`ris.networks.encoder`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+
+import torch
+
+from ris.errors import InputError, MismatchError, ModelFileError
+from ris.generators import Generator
+from ris.generators.pspace import PSpace
+from ris.ingest.inversion.optimisation import Inversion, Progress, check_photos, resize
+from ris.ingest.threads import StepCounter, by_groups
+from ris.networks.encoder import EncoderConfig, EncoderNet, load_encoder
+
+BATCH = 16
+
+
+class EncoderInverter:
+    """Codes by the encoder; on a CPU every photo goes alone through the network, on one thread.
+
+    Args:
+        generator: whose codes the encoder gives.
+        net: the trained network.
+        pspace: whitening of the generator's P space.
+        fingerprint: of the weights.
+
+    Raises:
+        InputError: the network gives codes of another shape than the generator takes.
+    """
+
+    name = "encoder"
+
+    def __init__(
+        self, generator: Generator, net: EncoderNet, pspace: PSpace, fingerprint: str
+    ) -> None:
+        ours = (generator.layout.rows, generator.latent_size)
+        if ours != (net.config.rows, net.config.latent):
+            raise InputError(
+                f"the encoder gives codes of {net.config.rows} x {net.config.latent}, "
+                f"{generator.name} takes {ours[0]} x {ours[1]}"
+            )
+        self.generator, self.net, self.pspace = generator, net, pspace
+        self.fingerprint = f"{self.name}-{fingerprint}"
+        self.batch = BATCH
+
+    def invert(self, images: torch.Tensor, *, progress: Progress | None = None) -> Inversion:
+        """See `ris.ingest.inversion.optimisation.Inverter`; the error is not measured.
+
+        Raises:
+            InputError: images are not (B, 3, S, S).
+        """
+        check_photos(images)
+        rows, width = self.net.config.rows, self.net.config.latent
+        if not len(images):
+            return Inversion(torch.zeros(0, rows, width), None, 0)
+        device = self.generator.device
+        counter = StepCounter(len(images), progress)
+
+        @torch.inference_mode()
+        def work(part: slice) -> torch.Tensor:
+            some = images[part].to(device, torch.float32)
+            photos = resize(some, self.net.config.size)
+            v, d = self.net(photos.contiguous(memory_format=torch.channels_last))
+            w = self.pspace.to_w(v[:, None] + d).cpu()
+            counter.step(len(some))
+            return w
+
+        return Inversion(torch.cat(by_groups(work, len(images), device, counter)), None, 0)
+
+
+def pack(net: EncoderNet) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Half-precision tensors and metadata of an encoder's file, what `unpack` takes."""
+    tensors = {k: v.detach().cpu().half().contiguous() for k, v in net.tensors().items()}
+    return tensors, {"config": json.dumps(dataclasses.asdict(net.config))}
+
+
+def unpack(
+    tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str], *, train: bool = False
+) -> EncoderNet:
+    """The encoder of a file.
+
+    Raises:
+        ModelFileError: metadata or tensors do not describe an encoder.
+    """
+    try:
+        sizes = json.loads(metadata["config"])
+        sizes["maps"] = tuple(tuple(pair) for pair in sizes["maps"])
+        return load_encoder(tensors, EncoderConfig(**sizes), train=train)
+    except (KeyError, ValueError, TypeError) as e:
+        raise ModelFileError(f"not an encoder of this program: {e}") from e
+
+
+def load_encoder_inverter(generator: Generator) -> EncoderInverter:
+    """The encoder that ships for a generator.
+
+    Raises:
+        ModelFileError: there is none for this generator, or its file is damaged.
+        MismatchError: it was trained for other weights.
+    """
+    from ris.data.models.asset_files import asset_path, load_tensors
+
+    path = asset_path(f"encoder-{generator.name}.safetensors")
+    if not path.is_file():
+        raise ModelFileError(
+            f"no encoder ships for the generator {generator.name}: name a pSp or e4e checkpoint "
+            "with --inverter, or codes with --latents"
+        )
+    tensors, metadata = load_tensors(path)
+    if metadata.get("generator") != generator.fingerprint:
+        raise MismatchError(
+            f"the encoder was trained for generator {metadata.get('generator')}, "
+            f"not for {generator.fingerprint}: train one with `python -m train.train_encoder`"
+        )
+    shared, _ = load_tensors(asset_path(f"inversion-{generator.name}.safetensors"))
+    pspace = PSpace(shared["pspace.mean"], shared["pspace.root"]).to(generator.device)
+    net = unpack(tensors, metadata).to(generator.device)
+    digest = hashlib.sha256(generator.fingerprint.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().numpy().tobytes())
+    return EncoderInverter(generator, net, pspace, digest.hexdigest()[:16])

@@ -1,0 +1,1 @@
+"""Which photos arguments name: folders, photos, lists of files, patterns, standard input."""

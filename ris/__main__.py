@@ -1,0 +1,7 @@
+"""``python -m ris``: the same as the command ``ris``."""
+
+from __future__ import annotations
+
+from ris.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""The paper's method, one module an idea: tensors in, tensors out."""

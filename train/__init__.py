@@ -1,0 +1,1 @@
+"""What made the shipped weights: the encoder, the attribute classifier, the inverter's assets."""
