@@ -111,7 +111,9 @@ def ways(root: Path) -> dict[str, list[tuple[str, str]]]:
             "a photo through ingest": ris("ingest", "new", "--store", "other/.ris"),
             "a photo through query": ris("query", "one.jpg", "--feature", "eyes"),
             "an id through query": ris("query", face, "--feature", "eyes"),
-            "a transfer": ris("transfer", "one.jpg", "two.jpg", "--feature", "hair", "--out", "t.png"),
+            "a transfer": ris(
+                "transfer", "one.jpg", "two.jpg", "--feature", "hair", "--out", "t.png"
+            ),
         }
 
 

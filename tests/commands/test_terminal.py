@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_store import SETTINGS, row
+from toy_stores import SETTINGS, row
 
 from ris.commands.terminal import as_json, named_apart, plain
 from ris.data.store import Store

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_store import SETTINGS, content, row
+from toy_stores import SETTINGS, content, row
 
 from ris.data import commit
 from ris.data.durable import is_temporary

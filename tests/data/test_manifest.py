@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from conftest import ROOT
-from test_store import SETTINGS, row
+from toy_stores import SETTINGS, row
 
 from ris.data import views
 from ris.data.manifest import FILE, Manifest

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
-from test_store import SETTINGS, row
+from toy_stores import SETTINGS, row
 
 from ris.data import tables
 from ris.data.metadata import Joined, join_metadata

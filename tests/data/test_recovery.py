@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
-from test_store import SETTINGS, content, row
+from toy_stores import SETTINGS, content, row
 
 from ris.data import shards
 from ris.data.durable import replacing

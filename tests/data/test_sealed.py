@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_store import SETTINGS, content, row
+from toy_stores import SETTINGS, content, row
 
 from ris.data import sealed, shards
 from ris.data.failures import FILE as FAILURES

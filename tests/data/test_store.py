@@ -12,66 +12,25 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from toy_stores import SETTINGS, content, row
 
 from ris.data import shards
 from ris.data.failures import Failure, read_failures, update_failures
 from ris.data.inspect import export, summary
-from ris.data.manifest import Manifest, StoreSettings
-from ris.data.shards import FaceRow, vectors
+from ris.data.manifest import Manifest
+from ris.data.shards import FaceRow
 from ris.data.stats_file import FILE as STATS
 from ris.data.stats_file import style_statistics
 from ris.data.store import Store
 from ris.data.verify import verify
 from ris.data.views import run_sql, select_ids
 from ris.errors import InputError, MismatchError, QueryError, StoreError
-from ris.method.layout import StyleLayer
 from ris.method.statistics import StyleStatistics
-
-SETTINGS = StoreSettings(
-    generator="toy-1",
-    generator_name="toy",
-    catalogue="catalogue-1",
-    classes=("eyes", "hair"),
-    layers=(StyleLayer("a", 4, 4, 0, early=True), StyleLayer("b", 6, 8, 1)),
-    max_resolution=4,
-    instance_norm=True,
-    latent_rows=2,
-    latent_size=3,
-)
-
-
-def row(number: int, path: str | None = None) -> FaceRow:
-    rng = np.random.default_rng(number)
-    return FaceRow(
-        id=f"face{number:04d}",
-        path=path or f"photos/{number:04d}.jpg",
-        width=100,
-        height=120 + number,
-        file_size=1000 + number,
-        file_mtime_ns=number,
-        inverter="given",
-        inversion_error=None,
-        w=rng.standard_normal((2, 3), dtype=np.float32),
-        sigma=rng.standard_normal(10, dtype=np.float32),
-        scores=rng.random((2, 4)).astype(np.float16),
-    )
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store.create(tmp_path / ".ris", SETTINGS)
-
-
-def content(store: Store) -> dict[str, tuple[str, bytes, bytes]]:
-    found = {}
-    for batch in store.batches():
-        sigma, scores = vectors(batch, "sigma"), vectors(batch, "scores")
-        for i, (face, path) in enumerate(
-            zip(batch.column("id").to_pylist(), batch.column("path").to_pylist(), strict=True)
-        ):
-            assert face not in found
-            found[face] = (path, sigma[i].tobytes(), scores[i].tobytes())
-    return found
 
 
 def test_rows_come_back_as_they_went_in(store):

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_store import content
 from test_verify import full_store
+from toy_stores import content
 
 from ris.data.failures import read_failures, update_failures
 from ris.data.manifest import FILE

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_store import SETTINGS, content, row
+from toy_stores import SETTINGS, content, row
 
 from ris.data import verify as verify_module
 from ris.data.failures import Failure, read_failures, update_failures

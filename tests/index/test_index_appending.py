@@ -120,7 +120,7 @@ appender.append(np.eye(60, dtype='f4'), [str(i) for i in range(60)])
 if step == 'append':
     for file in appender._files._files.values(): file._file.flush()
     die()
-if step == 'write': index.appender.sync_folder = die
+if step == 'write': ris.index.appender.sync_folder = die
 if step == 'replace': os.replace = die
 if step == 'replaced': appender._lock.clean = die
 appender.finish({{}}, {{}})

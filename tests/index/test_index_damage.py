@@ -237,10 +237,14 @@ def test_a_write_that_fails_anywhere_publishes_nothing(tmp_path, kind, what):
     with IndexWriter(folder, DIMS) as writer:
         writer.append(random_rows(30, False), [str(i) for i in range(30)])
         writer.finish(kind, {}, attached={"mean": np.arange(5.0)})
+    places = [ROOT, ROOT / "tests", ROOT / "tests" / "index"]
     run = subprocess.run(
         [sys.executable, "-c", LIMITED, folder, kind, what],
-        cwd=ROOT / "tests",
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+        cwd=ROOT / "tests" / "index",
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}{os.pathsep}{ROOT / 'tests' / 'index'}",
+        },
         capture_output=True,
         text=True,
     )

@@ -21,7 +21,7 @@ from ris.ingest.pictures.decode import MAX_PIXELS, WORK_PIXELS
 MEASURED = """
 import sys
 from pathlib import Path
-import ris.ingest.pictures.decode
+from ris.ingest.pictures import decode
 from PIL import Image
 Image.init()
 
@@ -31,9 +31,9 @@ def memory(which):
 
 before = memory("VmRSS")
 try:
-    photo = ingest.decode.decode(Path(sys.argv[1]))
+    photo = decode.decode(Path(sys.argv[1]))
     print(photo.picture.size)
-except ingest.decode.ImageError as e:
+except decode.ImageError as e:
     print(e.reason, file=sys.stderr)
 print(memory("VmHWM") - before)
 """
