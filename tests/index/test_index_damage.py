@@ -243,7 +243,7 @@ def test_a_write_that_fails_anywhere_publishes_nothing(tmp_path, kind, what):
         cwd=ROOT / "tests" / "index",
         env={
             **os.environ,
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}{os.pathsep}{ROOT / 'tests' / 'index'}",
+            "PYTHONPATH": os.pathsep.join(map(str, places)),
         },
         capture_output=True,
         text=True,
