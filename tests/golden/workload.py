@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-RIS = (sys.executable, "-m", "cli")
+RIS = (sys.executable, "-m", "ris")
 """The command `ris` of this checkout."""
 ROOT = Path(__file__).resolve().parents[2]
 CASES = ROOT / "tests" / "cases"
@@ -123,7 +123,7 @@ class Workload:
         self._ris("catalogue", "catalog", "show", "--faces", 2, "--out", "catalogue.png")
 
     def _lay_photos(self) -> None:
-        self._lay(ROOT / "data" / "assets" / "portrait.jpg", PORTRAIT)
+        self._lay(ROOT / "data" / "models" / "assets" / "portrait.jpg", PORTRAIT)
         self._lay(CASES / Path(UPSIDE_DOWN).name, UPSIDE_DOWN)
         self._lay(CASES / UNSEEN, UNSEEN)
         self._lay(CASES / "nan.csv", "photos/no_picture.jpg")
