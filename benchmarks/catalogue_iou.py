@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from ris.data.models.asset_files import load_tensors
 from ris.data.models.shipped import load_generator
 from ris.generators.generator import Generator
+from ris.images import to_pixels
 from ris.method.catalogue import CLASSES, FeatureCatalogue
 from ris.method.catalogue_fit import (
     DEFAULT_LAYERS,
@@ -114,7 +115,7 @@ def parsed_faces(
         image = generator.render(sigma)
         labels.append(parser(image))
         small = F.interpolate(image.clamp(-1, 1), size=(256, 256), mode="area")[0]
-        images.append(((small + 1) * 127.5).round().byte().permute(1, 2, 0).numpy())
+        images.append(to_pixels(small))
         progress("parsing", done, faces)
     if cache is not None:
         cache.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.ingest_speed import ROOT
 from benchmarks.measures.processes import timed
-from ris.ingest.embedding import to_batch
+from ris.images import from_pixels
 from ris.ingest.inversion.optimisation import load_inverter
 from ris.ingest.pipeline import DEVICE_FACES
 from ris.ingest.reading import AT_ONCE
@@ -56,7 +56,7 @@ def steps(device: str, faces: int) -> dict[str, float]:
     embedder, inverter, generator = session.embedder(), session.inverter(), session.generator
     rng = np.random.default_rng(0)
     pixels = [rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8) for _ in range(faces)]
-    images = to_batch(pixels)
+    images = from_pixels(np.stack(pixels))
     codes = list(inverter.invert(images).w)
     few = max(4, faces // 16)
 

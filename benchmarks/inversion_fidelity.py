@@ -32,13 +32,13 @@ from PIL import Image
 from benchmarks.measures import Measure, compare_all, describe_all, standard
 from benchmarks.measures.codes import Codes
 from benchmarks.measures.paired_results import SECONDS, THUMBNAIL, Results, as_table, summary
-from benchmarks.measures.pixels import scaled, to_bytes
+from benchmarks.measures.pixels import scaled
 from ris.data.hashing import file_sha256
 from ris.data.models.asset_files import load_tensors
 from ris.data.models.shipped import load_generator
 from ris.errors import ModelFileError, RisError
 from ris.generators.mobilestylegan import MobileStyleGAN
-from ris.ingest.embedding import to_batch
+from ris.images import from_pixels, to_pixels
 from ris.ingest.inversion.encoder_inverter import EncoderInverter, load_encoder_inverter, unpack
 from ris.ingest.inversion.inverters import RefinedInverter
 from ris.ingest.inversion.optimisation import (
@@ -118,7 +118,7 @@ def from_mean(optimiser: OptimisationInverter) -> Method:
 
 def read(path: Path) -> torch.Tensor:
     """(1, 3, 512, 512) in [-1, 1]; of a picture that is not square, its middle."""
-    return to_batch([decode_aligned(path, PHOTO_SIZE).pixels])
+    return from_pixels(decode_aligned(path, PHOTO_SIZE).pixels[None])
 
 
 def inverted(
@@ -195,7 +195,7 @@ def sheet(
 ) -> Image.Image:
     """Photos (path, key) in a row, below them each method's reconstructions, row after row."""
     tiles = [
-        [Image.fromarray(to_bytes(scaled(read(path), THUMBNAIL)))]
+        [Image.fromarray(to_pixels(scaled(read(path), THUMBNAIL)[0]))]
         + [Image.open(results.thumbnail(key, m)) for m in methods]
         for path, key in photos
     ]

@@ -20,6 +20,7 @@ from ris.data import values
 from ris.data.durable import replacing
 from ris.data.surroundings import listed, of_surroundings, unreadable
 from ris.errors import MismatchError, StoreError
+from ris.fingerprints import text_digest
 from ris.method.layout import StyleLayer, StyleLayout
 
 FORMAT = 3
@@ -218,7 +219,7 @@ class Manifest:
     def state(self) -> str:
         """Hash of the settings and of every committed shard: two equal states, equal files."""
         text = json.dumps([asdict(self.settings), sorted(s.sha256 for s in self.shards)])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return text_digest(text)
 
     @cached_property
     def digest(self) -> str:
@@ -233,7 +234,7 @@ class Manifest:
         total = sum(int(s.keys, 16) for s in self.shards if s.keys) % 2**64
         older = sorted(s.sha256 for s in self.shards if not s.keys)
         text = json.dumps([asdict(self.settings), self.rows, total, older])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return text_digest(text)
 
     def write(self, folder: Path) -> None:
         """Commits this manifest; see `ris.data.durable.replacing` for the order."""

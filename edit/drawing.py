@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ris.generators.generator import Generator
-from ris.ingest.sampling import to_image
+from ris.ingest.sampling import to_picture
 
 GAP = 8
 LABEL = 28
@@ -32,7 +32,7 @@ def render(generator: Generator, sigma: torch.Tensor) -> torch.Tensor:
 
 def pictures(images: torch.Tensor, size: int | None = None) -> list[Image.Image]:
     """(N, 3, S, S) in [-1, 1] -> pictures, reduced to `size` pixels where given."""
-    return [to_image(image, size) for image in images]
+    return [to_picture(image, size) for image in images]
 
 
 def heat_map(before: torch.Tensor, after: torch.Tensor) -> Image.Image:

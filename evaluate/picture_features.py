@@ -21,8 +21,8 @@ from ris.data.durable import replacing
 from ris.data.manifest import FILE
 from ris.data.store import Store
 from ris.errors import ImageError, InputError
+from ris.images import from_pixels
 from ris.ingest.alignment.cut import cut_again
-from ris.ingest.embedding import to_batch
 from ris.ingest.pictures.decode import decode
 from ris.ingest.sources.sources import find_photos
 from ris.networks.inception_v3 import DIM
@@ -79,7 +79,7 @@ class PooledHead:
 
     def picture(self, path: Path, quad: np.ndarray | None) -> torch.Tensor:
         """See `Extractor`."""
-        return to_batch([cut_again(path, quad, SIZE)])[0]
+        return from_pixels(cut_again(path, quad, SIZE)[None])[0]
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> np.ndarray:
@@ -116,11 +116,11 @@ class InceptionPool:
     def picture(self, path: Path, quad: np.ndarray | None) -> torch.Tensor:
         """See `Extractor`."""
         if quad is not None:
-            return to_batch([cut_again(path, quad, INCEPTION_SIZE)])[0]
+            return from_pixels(cut_again(path, quad, INCEPTION_SIZE)[None])[0]
         photo = np.asarray(decode(path).picture)
         side = min(photo.shape[:2])
         top, left = ((length - side) // 2 for length in photo.shape[:2])
-        return _resized(to_batch([photo[top : top + side, left : left + side]]))[0]
+        return _resized(from_pixels(photo[None, top : top + side, left : left + side]))[0]
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> np.ndarray:

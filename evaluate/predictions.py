@@ -14,6 +14,7 @@ from ris.data.models.attribute_file import load_classifier
 from ris.data.store import Store
 from ris.errors import InputError
 from ris.evaluate.recut_faces import FaceReader, faces_of
+from ris.images import from_pixels
 from ris.ingest.alignment.cut import cut_again
 from ris.ingest.inversion.optimisation import resize
 from ris.networks.attribute_classifier import AttributeClassifier
@@ -37,8 +38,7 @@ def attribute_logits_of(
         logits = np.full((len(some), len(classifier.attributes)), np.nan, np.float32)
         seen = [i for i, face in enumerate(some) if face is not None]
         if seen:
-            pixels = np.stack([face for face in some if face is not None])
-            images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+            images = from_pixels(np.stack([face for face in some if face is not None]))
             small = resize(images, classifier.net.config.size)
             logits[seen] = classifier.logits(small).numpy()
         parts.append(logits)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from ris.evaluate.recut_faces import FaceReader, faces_of
 from ris.evaluate.representations import Representation, Rows
 from ris.evaluate.retrieval import Collection, Ways, style_representations
+from ris.images import from_pixels
 from ris.ingest.alignment.cut import cut_again
 from ris.method.normaliser import NormMode
 from ris.networks import EfficientNetLite
@@ -102,7 +103,7 @@ def embed_faces(
                 rows.append(torch.zeros(backbone.config.head))
             people.append(torch.zeros(WIDTH))
             continue
-        image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+        image = from_pixels(pixels[None])
         for feature, row in embed_regions(backbone, image).items():
             found[feature].append(row[0])
         people.append(identity(central_crop(image))[0])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
 
 from ris.data.manifest import Manifest, StoreSettings
+from ris.fingerprints import text_digest
 from ris.index.contents import Contents
 
 
@@ -56,4 +56,4 @@ class Recipe:
 def settings_hash(settings: StoreSettings) -> str:
     """Hash of everything that changes the vectors of a store's rows."""
     text = json.dumps(dataclasses.asdict(settings), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return text_digest(text)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 
 from ris.data.manifest import MAX_RESOLUTION, StoreSettings
@@ -118,9 +117,3 @@ class Embedder:
         )
         parts = (part.cpu() for part in (code, sigma, scores))
         return [Embedded(*face) for face in zip(*parts, strict=True)]
-
-
-def to_batch(pixels: list[np.ndarray]) -> torch.Tensor:
-    """(S, S, 3) uint8 pictures -> (B, 3, S, S) float32 in [-1, 1]."""
-    stacked = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
-    return stacked.float().div_(127.5).sub_(1)

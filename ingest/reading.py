@@ -14,9 +14,10 @@ import torch
 
 from ris.data.shards import GIVEN, FaceRow
 from ris.errors import ImageError
+from ris.images import from_pixels
 from ris.ingest.alignment.cut import Aligner, Cut, fits
 from ris.ingest.alignment.finder import Face
-from ris.ingest.embedding import Embedded, Embedder, to_batch
+from ris.ingest.embedding import Embedded, Embedder
 from ris.ingest.pictures.decode import Photo, PhotoFile, decode
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ class PhotoReader:
         found: dict[str, tuple[torch.Tensor, float | None]] = {}
         for start in range(0, len(faces), group):
             ids, pixels = zip(*faces[start : start + group], strict=True)
-            inversion = inverter.invert(to_batch(list(pixels)), progress=self._go_on)
+            inversion = inverter.invert(from_pixels(np.stack(list(pixels))), progress=self._go_on)
             found |= zip(ids, zip(inversion.w, inversion.errors(), strict=True), strict=True)
         return found
 

@@ -14,6 +14,7 @@ from ris.data.hashing import file_sha256
 from ris.data.latents import SIDECAR, read_latents, write_latents
 from ris.errors import InputError, MismatchError
 from ris.generators.generator import Generator
+from ris.images import to_pixels
 
 TRUNCATION = 0.7
 """Pull towards the mean of W; 1 is none. StyleGAN's usual trade of variety for quality."""
@@ -31,11 +32,10 @@ def sample_w(generator: Generator, seed: int, truncation: float = TRUNCATION) ->
     return mean + truncation * (w - mean)
 
 
-def to_image(rendered: torch.Tensor, size: int | None = None) -> Image.Image:
+def to_picture(image: torch.Tensor, size: int | None = None) -> Image.Image:
     """(3, S, S) in [-1, 1] (clamped) -> picture, reduced to `size` pixels where given."""
-    pixels = rendered.clamp(-1, 1).add(1).mul(127.5).round().byte().permute(1, 2, 0)
-    image = Image.fromarray(pixels.cpu().numpy())
-    return image.resize((size, size), Image.Resampling.LANCZOS) if size else image
+    picture = Image.fromarray(to_pixels(image))
+    return picture.resize((size, size), Image.Resampling.LANCZOS) if size else picture
 
 
 def sample(
@@ -91,7 +91,7 @@ def sample(
         w = sample_w(generator, seed + i, truncation)
         if not table.has(name, w):
             with torch.no_grad():
-                picture = to_image(generator.render(generator.sigma(w[None]))[0], size)
+                picture = to_picture(generator.render(generator.sigma(w[None]))[0], size)
             _save(folder / name, picture)
             table.put(name, w)
             rendered += 1

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ris.choices import Device
 from ris.data.models.shipped import catalogue_beside, load_catalogue, load_generator
 from ris.errors import InputError
-from ris.ingest.sampling import sample_w, to_image
+from ris.ingest.sampling import sample_w, to_picture
 from ris.query.sheet import save_picture
 
 COLOURS = (
@@ -65,7 +65,7 @@ def draw(
             sigma = generator.sigma(sample_w(generator, number)[None])
             steps = generator.activations(sigma, catalogue.needed_resolution(generator.layout))
             masks = catalogue.segment({step.layer: step.input for step in steps})[0].cpu()
-            picture = to_image(generator.render(sigma)[0], TILE)
+            picture = to_picture(generator.render(sigma)[0], TILE)
         areas += masks.mean((1, 2))
         tiles.append((picture, _overlay(picture, masks)))
     save_picture(_sheet(tiles, catalogue.classes), out)

@@ -158,12 +158,12 @@ def _read_face(
         cut = reader.aligner().cuts(decode(path))[0]
     except ImageError as e:
         raise InputError(f"{path}: {e.reason}") from e
-    from ris.ingest.embedding import to_batch
+    from ris.images import from_pixels
 
     inverter = reader.inverter()
     if check:
         check(inverter)
-    inversion = inverter.invert(to_batch([cut.pixels]))
+    inversion = inverter.invert(from_pixels(cut.pixels[None]))
     face = reader.embedder().embed(inversion.w[0])
     return QueryFace(
         id=None,

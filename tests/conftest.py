@@ -8,6 +8,8 @@ import pytest
 import torch
 from command_line import run_ris
 
+from ris.images import from_pixels
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
@@ -96,7 +98,7 @@ def rendered(faces):
     rows = pq.read_table(faces / "latents.parquet").to_pylist()
     pixels = np.stack([np.asarray(Image.open(faces / row["file"])) for row in rows])
     w = torch.tensor(np.array([row["w"] for row in rows], np.float32))
-    return w, torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return w, from_pixels(pixels)
 
 
 @pytest.fixture(scope="session")

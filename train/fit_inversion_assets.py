@@ -23,6 +23,7 @@ from ris.data.models.shipped import load_generator
 from ris.generators.mobilestylegan import MobileStyleGAN
 from ris.generators.pspace import PSpace, fit_pspace
 from ris.generators.readout import ReadOut, fit_readout
+from ris.images import from_bytes, to_bytes
 from ris.ingest.inversion.optimisation import OptimisationConfig, guess_features, resize
 
 CHUNK = 100  # faces in one cached file
@@ -49,7 +50,7 @@ def renders(
             for code in w:
                 image = generator.render(generator.sigma(code[None])).clamp(-1, 1)
                 small = F.avg_pool2d(image, generator.image_size // STORED)
-                images.append(((small + 1) * 127.5).round().to(torch.uint8))
+                images.append(to_bytes(small))
             partial = path.with_suffix(".partial")
             save_file({"w": w, "images": torch.cat(images)}, partial)
             partial.replace(path)
@@ -60,7 +61,7 @@ def renders(
 
 def to_float(images: torch.Tensor, size: int) -> torch.Tensor:
     """(N, 3, S, S) uint8 -> (N, 3, size, size) in [-1, 1]."""
-    return resize(images.float() / 127.5 - 1, size)
+    return resize(from_bytes(images), size)
 
 
 def fit_guess(features: torch.Tensor, v: torch.Tensor, pspace: PSpace) -> dict[str, torch.Tensor]:

@@ -24,6 +24,7 @@ from ris.data.models.asset_files import asset_path
 from ris.data.models.attribute_file import CLASSIFIER, pack_classifier, unpack_classifier
 from ris.data.models.feature_networks import load_efficientnet
 from ris.evaluate.classification import accuracy, auc, share, share_thresholds
+from ris.images import from_bytes
 from ris.ingest.sources.sources import find_photos
 from ris.memory import keep_freed_memory
 from ris.networks.attribute_classifier import AttributeConfig, AttributeNet, attribute_logits
@@ -39,11 +40,6 @@ AUGMENTATION = Augmentation(
 )
 """What leaves the labels as they are: blur would make Blurry true, much colour another hair."""
 FACES_AT_ONCE = 64
-
-
-def floats(images: torch.Tensor) -> torch.Tensor:
-    """uint8 -> [-1, 1]."""
-    return images.float() / 127.5 - 1
 
 
 def attribute_loss(net: AttributeNet, faces: Labelled) -> Terms:
@@ -66,7 +62,7 @@ def batches(
             if len(rows) < size:
                 continue
             some = data.rows(rows)
-            images = floats(some.images.to(device))
+            images = from_bytes(some.images.to(device))
             turned = (torch.rand(len(rows), generator=rng) < 0.5).to(device)
             images = torch.where(turned[:, None, None, None], images.flip(3), images)
             whole = Labelled(
@@ -80,7 +76,7 @@ def logits_of(net: AttributeNet, images: torch.Tensor) -> torch.Tensor:
     """(N, 3, 128, 128) uint8 -> (N, A) on the CPU."""
     device = net.bias.device
     parts = [
-        attribute_logits(net, floats(x.to(device))).cpu()
+        attribute_logits(net, from_bytes(x.to(device))).cpu()
         for x in torch.split(images, FACES_AT_ONCE)
     ]
     return torch.cat(parts)

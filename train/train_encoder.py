@@ -30,6 +30,7 @@ from ris.data.models.feature_networks import load_efficientnet, load_faceres
 from ris.data.models.shipped import load_generator
 from ris.generators.mobilestylegan import MobileStyleGAN
 from ris.generators.readout import ReadOut, fit_readout
+from ris.images import from_bytes
 from ris.ingest.inversion.encoder_inverter import pack, unpack
 from ris.ingest.inversion.optimisation import OptimisationInverter, load_inverter
 from ris.ingest.sources.sources import find_photos
@@ -85,11 +86,6 @@ class Mixed(NamedTuple):
     resolution: int
 
 
-def floats(images: torch.Tensor) -> torch.Tensor:
-    """uint8 -> [-1, 1]."""
-    return images.float() / 127.5 - 1
-
-
 def cached_pairs(folder: Path, batch: int) -> Iterator[Pairs]:
     """Batches of the faces kept under `folder`, for ever; files made meanwhile are seen."""
     while True:
@@ -105,7 +101,7 @@ def cached_pairs(folder: Path, batch: int) -> Iterator[Pairs]:
             order = torch.randperm(len(w))
             for part in torch.split(order, batch):
                 if len(part) == batch:
-                    yield Pairs(floats(pixels[part]), w[part].float())
+                    yield Pairs(from_bytes(pixels[part]), w[part].float())
 
 
 def made_pairs(generator: MobileStyleGAN, render: Renderer, batch: int) -> Iterator[Pairs]:
@@ -276,7 +272,7 @@ def adapt(shop: Workshop) -> None:
     def jobs() -> Iterator[list[Mixed]]:
         for pairs in shop.pairs(size):
             rows = torch.multinomial(photos.weights, size)
-            clean = floats(photos.images[rows].to(shop.device))
+            clean = from_bytes(photos.images[rows].to(shop.device))
             marks = photos.landmarks[rows].to(shop.device).float()
             turned = (torch.rand(size, generator=shop.rng) < 0.5).nonzero()[:, 0].to(shop.device)
             clean[turned], marks[turned] = mirrored(clean[turned], marks[turned], order)

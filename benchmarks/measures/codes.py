@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.measures.paired_results import Made
 from ris.data.durable import replacing
+from ris.fingerprints import text_digest
 
 
 class Codes:
@@ -48,5 +48,5 @@ class Codes:
         return self._known[path]
 
     def _path(self, method: Made) -> Path:
-        made = hashlib.sha256(method.fingerprint.encode()).hexdigest()[:8]
+        made = text_digest(method.fingerprint)[:8]
         return self.folder / f"{method.name.replace(' ', '')}-{made}.safetensors"

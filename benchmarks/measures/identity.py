@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.measures.measure import Values
-from benchmarks.measures.pixels import scaled, to_bytes
+from benchmarks.measures.pixels import scaled
 from ris.data.models.feature_networks import load_faceres
 from ris.errors import RisError
+from ris.images import to_pixels
 from ris.networks.faceres import central_crop
 
 HINT = "install the evaluation's packages: pip install 'ris-faces[bench]'"
@@ -45,7 +46,7 @@ class DlibIdentity:
         size = picture.shape[-1]
         left, top, right, bottom = (round(part * size) for part in self.CHIP)
         chip = scaled(picture[..., top:bottom, left:right], self.CHIP_SIZE)
-        vector = np.array(self._net.compute_face_descriptor(to_bytes(chip)), dtype=np.float64)
+        vector = np.array(self._net.compute_face_descriptor(to_pixels(chip[0])), dtype=np.float64)
         unit: np.ndarray = vector / np.linalg.norm(vector)
         return unit
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from benchmarks.measures.measure import Values
-from benchmarks.measures.pixels import scaled, to_bytes
+from benchmarks.measures.pixels import scaled
+from ris.images import to_pixels
 from ris.ingest.alignment import FaceFinder
 from ris.ingest.alignment.quad import LEFT_EYE, RIGHT_EYE
 
@@ -24,7 +25,7 @@ class LandmarkError:
 
     def describe(self, picture: torch.Tensor) -> np.ndarray | None:
         """(478, 2) in pixels of 512; None where no face is found."""
-        faces = self._finder.find(to_bytes(scaled(picture, self.SIZE)), largest=True)
+        faces = self._finder.find(to_pixels(scaled(picture, self.SIZE)[0]), largest=True)
         return faces[0].landmarks[:, :2] if faces else None
 
     def compare(self, photo: np.ndarray | None, other: np.ndarray | None) -> Values:

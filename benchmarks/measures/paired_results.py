@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +12,10 @@ import torch
 from PIL import Image
 
 from benchmarks.measures.measure import VERSION, Values
-from benchmarks.measures.pixels import scaled, to_bytes
+from benchmarks.measures.pixels import scaled
 from ris.data.durable import replacing
+from ris.fingerprints import text_digest
+from ris.images import to_pixels
 
 SECONDS = "seconds"
 """Name of the value that tells how long a picture took."""
@@ -60,7 +61,7 @@ class Results:
 
     def put(self, photo: str, method: Made, values: Values, picture: torch.Tensor) -> None:
         """Keeps a result; on disk when this returns."""
-        thumbnail = Image.fromarray(to_bytes(scaled(picture, THUMBNAIL)))
+        thumbnail = Image.fromarray(to_pixels(scaled(picture, THUMBNAIL)[0]))
         thumbnail.save(self.thumbnail(photo, method), quality=90)
         self._values[self._key(photo, method)] = values
         with replacing(self._file) as temporary:
@@ -68,7 +69,7 @@ class Results:
 
     def thumbnail(self, photo: str, method: Made) -> Path:
         """Where the picture's thumbnail lies."""
-        made = hashlib.sha256(method.fingerprint.encode()).hexdigest()[:8]
+        made = text_digest(method.fingerprint)[:8]
         name = f"{photo[:20]}-{method.name.replace(' ', '')}-{made}.jpg"
         return self.folder / "thumbnails" / name
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -19,13 +18,6 @@ def scaled(picture: torch.Tensor, size: int) -> torch.Tensor:
     return F.interpolate(
         picture, size=(size, size), mode="bilinear", antialias=True, align_corners=False
     ).clamp(-1, 1)
-
-
-def to_bytes(picture: torch.Tensor) -> np.ndarray:
-    """(1, 3, S, S) in [-1, 1] -> (S, S, 3) uint8."""
-    levels = ((picture[0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    pixels: np.ndarray = levels.permute(1, 2, 0).contiguous().numpy()
-    return pixels
 
 
 class PixelError:

@@ -10,8 +10,9 @@ import torch
 
 from benchmarks.measures.identity import FaceResIdentity
 from benchmarks.measures.parsing import REGIONS, SIZE, FaceParser
-from benchmarks.measures.pixels import scaled, to_bytes
+from benchmarks.measures.pixels import scaled
 from ris.data.blendshapes import BLENDSHAPES
+from ris.images import to_pixels
 from ris.ingest.alignment import FaceFinder
 
 LANDMARKS: dict[str, tuple[int, ...]] = {
@@ -83,7 +84,7 @@ class Looker:
     def __call__(self, picture: torch.Tensor) -> Looked:
         """(3, S, S) in [-1, 1]."""
         batch = picture[None]
-        faces = self._finder.find(to_bytes(scaled(batch, FRAME)), largest=True)
+        faces = self._finder.find(to_pixels(scaled(batch, FRAME)[0]), largest=True)
         face = faces[0] if faces else None
         return Looked(
             scaled(batch, SIZE)[0],

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
 
 from ris.data.models.psp_files import EncoderFile, load_encoder_file
 from ris.errors import InputError
+from ris.fingerprints import tensor_digest
 from ris.generators import Generator
 from ris.ingest.inversion.optimisation import Inversion, Progress, check_photos, resize
 from ris.networks.psp import SIZE
@@ -45,12 +45,8 @@ class CheckpointInverter:
         self.fingerprint = f"{self.name}-{self._digest()}"
 
     def _digest(self) -> str:
-        digest = hashlib.sha256(self.generator.fingerprint.encode())
-        digest.update(self.average.cpu().numpy().tobytes())
-        for name, tensor in sorted(self.net.named_buffers()):
-            digest.update(name.encode())
-            digest.update(tensor.cpu().contiguous().numpy().data)
-        return digest.hexdigest()[:16]
+        before = self.generator.fingerprint.encode() + self.average.cpu().numpy().tobytes()
+        return tensor_digest(dict(self.net.named_buffers()), before=before)
 
     @torch.inference_mode()
     def invert(self, images: torch.Tensor, *, progress: Progress | None = None) -> Inversion:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 
 import torch
 
 from ris.errors import InputError, MismatchError, ModelFileError
+from ris.fingerprints import tensor_digest
 from ris.generators import Generator
 from ris.generators.pspace import PSpace
 from ris.ingest.inversion.optimisation import Inversion, Progress, check_photos, resize
@@ -118,8 +118,5 @@ def load_encoder_inverter(generator: Generator) -> EncoderInverter:
     shared, _ = load_tensors(asset_path(f"inversion-{generator.name}.safetensors"))
     pspace = PSpace(shared["pspace.mean"], shared["pspace.root"]).to(generator.device)
     net = unpack(tensors, metadata).to(generator.device)
-    digest = hashlib.sha256(generator.fingerprint.encode())
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].contiguous().numpy().tobytes())
-    return EncoderInverter(generator, net, pspace, digest.hexdigest()[:16])
+    digest = tensor_digest(tensors, before=generator.fingerprint.encode())
+    return EncoderInverter(generator, net, pspace, digest)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
 import torch
 
 from ris.errors import InputError
+from ris.fingerprints import text_digest
 from ris.generators import Generator
 from ris.ingest.inversion.checkpoint_inverter import load_checkpoint_inverter
 from ris.ingest.inversion.encoder_inverter import load_encoder_inverter
@@ -38,7 +38,7 @@ class RefinedInverter:
         self.batch = optimiser.batch
         both = f"{first.fingerprint}/{optimiser.fingerprint}/nearer"
         steps = optimiser.config.steps
-        self.fingerprint = f"{self.name}{steps}-{hashlib.sha256(both.encode()).hexdigest()[:16]}"
+        self.fingerprint = f"{self.name}{steps}-{text_digest(both)}"
 
     def invert(self, images: torch.Tensor, *, progress: Progress | None = None) -> Inversion:
         """See `ris.ingest.inversion.optimisation.Inverter`."""

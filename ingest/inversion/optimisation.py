@@ -15,7 +15,6 @@ from W smear on a distilled generator, so the priors are what keeps the full ren
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import torch
 import torch.nn.functional as F
 
 from ris.errors import InputError, MismatchError, ModelFileError
+from ris.fingerprints import tensor_digest
 from ris.generators import Generator
 from ris.generators.mobilestylegan import MobileStyleGAN
 from ris.generators.pspace import PSpace
@@ -226,12 +226,8 @@ class OptimisationInverter:
 
     def _fingerprint(self, tensors: Mapping[str, torch.Tensor]) -> str:
         parts = [self.generator.fingerprint, self.backbone.fingerprint]
-        digest = hashlib.sha256("/".join(parts).encode())
-        digest.update(repr(dataclasses.astuple(self.config)).encode())
-        for name in sorted(tensors):
-            digest.update(name.encode())
-            digest.update(tensors[name].detach().cpu().contiguous().numpy().tobytes())
-        return f"{self.name}{self.config.steps}-{digest.hexdigest()[:16]}"
+        before = "/".join(parts) + repr(dataclasses.astuple(self.config))
+        return f"{self.name}{self.config.steps}-{tensor_digest(tensors, before=before.encode())}"
 
     def feature_stds(self) -> list[torch.Tensor]:
         """(C,) standard deviation of each channel over generated faces, for each block."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import ctypes
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ris.fingerprints import tensor_digest
 from ris.generators.affine import style_coefficients
 from ris.generators.generator import Activation
 from ris.method.layout import StyleLayer, StyleLayout
@@ -322,8 +322,5 @@ def _key(name: str) -> str:
 
 def _fingerprint(weights: Mapping[str, torch.Tensor]) -> str:
     """Order-independent hash of names and values."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        digest.update(name.encode())
-        digest.update(weights[name].detach().cpu().float().contiguous().numpy().tobytes())
-    return f"mobilestylegan-{digest.hexdigest()[:16]}"
+    floats = {name: tensor.float() for name, tensor in weights.items()}
+    return f"mobilestylegan-{tensor_digest(floats)}"

@@ -11,7 +11,6 @@ The names of the weights are those of the widespread PyTorch port (``conv1.conv.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from statistics import mode
 import torch
 import torch.nn.functional as F
 
+from ris.fingerprints import tensor_digest
 from ris.generators.affine import style_coefficients
 from ris.generators.generator import Activation
 from ris.method.layout import StyleLayer, StyleLayout
@@ -306,13 +306,9 @@ class StyleGAN2(torch.nn.Module):
 
 def fingerprint(weights: Mapping[str, torch.Tensor], clamp: float | None = None) -> str:
     """Order-independent hash of names and values; the mean of W is no part of the network."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        digest.update(name.encode())
-        digest.update(weights[name].detach().cpu().float().contiguous().numpy().tobytes())
-    if clamp is not None:
-        digest.update(f"clamp {float(clamp)}".encode())
-    return f"stylegan2-{digest.hexdigest()[:16]}"
+    floats = {name: tensor.float() for name, tensor in weights.items()}
+    after = b"" if clamp is None else f"clamp {float(clamp)}".encode()
+    return f"stylegan2-{tensor_digest(floats, after=after)}"
 
 
 def _channels_last(x: torch.Tensor) -> torch.Tensor:

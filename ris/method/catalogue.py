@@ -13,7 +13,6 @@ resolution.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ import torch
 import torch.nn.functional as F
 
 from ris.errors import MismatchError
+from ris.fingerprints import tensor_digest
 from ris.generators.generator import Generator
 from ris.method.layout import StyleLayout
 from ris.ops import segmentation
@@ -86,13 +86,10 @@ class FeatureCatalogue:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of everything that the segmentation depends on."""
-        digest = hashlib.sha256()
         tensors, metadata = self.to_tensors()
-        digest.update(json.dumps(metadata, sort_keys=True).encode())
-        for name in sorted(tensors):
-            digest.update(f"{name}{tuple(tensors[name].shape)}".encode())
-            digest.update(tensors[name].numpy().tobytes())
-        return f"catalogue-{digest.hexdigest()[:16]}"
+        shaped = {f"{name}{tuple(tensor.shape)}": tensor for name, tensor in tensors.items()}
+        before = json.dumps(metadata, sort_keys=True).encode()
+        return f"catalogue-{tensor_digest(shaped, before=before)}"
 
     def needed_layers(self, layout: StyleLayout) -> tuple[int, ...]:
         """Indices in `layout` of the layers whose activations `segment` wants.

@@ -9,13 +9,13 @@ are aligned, so a place in the map is a part of the face, and an attribute learn
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
+from ris.fingerprints import tensor_digest
 from ris.networks import EfficientNetLite, EfficientNetLiteTrunk
 
 CELEBA_ATTRIBUTES = (
@@ -187,8 +187,4 @@ class AttributeClassifier:
 
 def weights_fingerprint(tensors: Mapping[str, torch.Tensor]) -> str:
     """A short digest of names and values, the same on every machine."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].detach().cpu().contiguous().numpy().tobytes())
-    return f"attributes-{digest.hexdigest()[:16]}"
+    return f"attributes-{tensor_digest(tensors)}"

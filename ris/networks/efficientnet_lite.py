@@ -9,7 +9,6 @@ on an even size the extra row and column go to the bottom and the right, not `pa
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from ris.fingerprints import tensor_digest
 from ris.networks.weights import check_shapes
 
 
@@ -231,11 +231,7 @@ class EfficientNetLite(EfficientNetLiteTrunk):
             self._keep(name, tensor)
         self.register_buffer("fc_weight", weights["_fc.weight"].detach().float())
         self.register_buffer("fc_bias", weights["_fc.bias"].detach().float())
-        digest = hashlib.sha256()
-        for name in sorted(weights):
-            digest.update(name.encode())
-            digest.update(weights[name].detach().cpu().contiguous().numpy().tobytes())
-        self.fingerprint = f"efficientnet-lite-{digest.hexdigest()[:16]}"
+        self.fingerprint = f"efficientnet-lite-{tensor_digest(weights)}"
 
     def expected_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every tensor that the constructor wants."""

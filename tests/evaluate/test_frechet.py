@@ -20,8 +20,8 @@ from ris.evaluate.frechet_distance import (
 )
 from ris.evaluate.picture_features import Features, open_set
 from ris.evaluate.plots import frechet_plot
+from ris.images import from_pixels
 from ris.ingest.alignment.cut import cut_again
-from ris.ingest.embedding import to_batch
 
 
 def moments(rows) -> Moments:
@@ -37,7 +37,7 @@ class MeanColour:
     dim = 4
 
     def picture(self, path, quad):
-        return to_batch([cut_again(path, quad, 64)])[0]
+        return from_pixels(cut_again(path, quad, 64)[None])[0]
 
     def __call__(self, images: torch.Tensor) -> np.ndarray:
         spread = images[:, :1].std((2, 3))

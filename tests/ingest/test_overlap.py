@@ -21,8 +21,8 @@ from PIL import Image
 
 from ris.data.failures import read_failures
 from ris.data.store import Store
+from ris.images import from_pixels
 from ris.ingest.alignment.cut import Aligner
-from ris.ingest.embedding import to_batch
 from ris.ingest.pictures.decode import _NoWarnings, decode
 from ris.ingest.pipeline import ingest
 from ris.ingest.reading import PhotoReader
@@ -90,7 +90,7 @@ def test_rows_are_what_one_photo_after_the_other_gives(folder, session, sequenti
         row = store.face(face)
         (cut,) = aligner.cuts(decode(store.resolve(row.path)))
         with one_thread():
-            w = session.inverter().invert(to_batch([cut.pixels])).w[0]
+            w = session.inverter().invert(from_pixels(cut.pixels[None])).w[0]
             expected = embedder.embed(w)
         assert np.array_equal(row.w, expected.w.numpy())
         assert np.array_equal(row.sigma, expected.sigma.numpy())

@@ -7,8 +7,8 @@ import shutil
 import torch
 
 from ris.data.store import Store
+from ris.images import from_pixels
 from ris.index.build import build_indices
-from ris.ingest.embedding import to_batch
 from ris.ingest.inversion.optimisation import load_inverter, resize
 from ris.ingest.pictures.decode import decode_aligned
 from ris.ingest.run import ingest_collection
@@ -33,7 +33,7 @@ def test_a_real_photo_is_ingested_and_found(shared_faces, session, tmp_path, fil
     ]
     row = store.face(face)
     assert row.inverter == session.inverter().fingerprint
-    photo = to_batch([decode_aligned(photos[0], 256).pixels])
+    photo = from_pixels(decode_aligned(photos[0], 256).pixels[None])
     judge = load_inverter(session.generator, steps=0)
     error = judge.error(torch.tensor(row.w)[None], resize(photo, judge.input_size))
     assert error < 1.0  # 0.5 is a clear likeness, 2 another person

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from ris.generators import Generator
 from ris.generators.readout import ReadOut
+from ris.images import to_bytes
 
 Renderer = Callable[[torch.Tensor], torch.Tensor]
 """(B, L, 512) W+ -> (B, 3, R, R) pictures, about [-1, 1]."""
@@ -105,11 +106,6 @@ def openvino_renderer(generator: Generator, readout: ReadOut, threads: int) -> R
     return render
 
 
-def to_bytes(images: torch.Tensor) -> torch.Tensor:
-    """[-1, 1] -> uint8."""
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().contiguous()
-
-
 def chunk_path(folder: Path, seed: int) -> Path:
     """File of the chunk made from `seed`."""
     return folder / f"codes-{seed:08d}.safetensors"
@@ -126,7 +122,9 @@ def make_chunk(folder: Path, generator: Generator, render: Renderer, count: int,
         return False
     folder.mkdir(parents=True, exist_ok=True)
     w = draw_codes(generator, count, seed).half()
-    images = torch.cat([to_bytes(render(part.float())) for part in torch.split(w, BATCH)])
+    images = torch.cat(
+        [to_bytes(render(part.float())).cpu().contiguous() for part in torch.split(w, BATCH)]
+    )
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     save_file({"w": w, "images": images}, partial)
     partial.replace(path)

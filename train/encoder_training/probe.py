@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from ris.images import from_bytes
 from ris.networks import EfficientNetLiteTrunk
 
 BLOCKS = (4, 10)
@@ -50,7 +51,7 @@ def fit_probe(
         landmarks: (N, M, 2) parts of the side.
     """
     parts = [
-        torch.cat([f.flatten(1) for f in backbone.features(x.float() / 127.5 - 1, BLOCKS)], 1)
+        torch.cat([f.flatten(1) for f in backbone.features(from_bytes(x), BLOCKS)], 1)
         for x in torch.split(images, BATCH)
     ]
     x = torch.cat(parts)
