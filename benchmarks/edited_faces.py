@@ -28,8 +28,14 @@ from ris.data.store import Store
 from ris.edit.compose import average_scores
 from ris.edit.feature_edits import Editor, TransferOptions
 from ris.edit.subjects import Subject, edit_embedder, edit_scores
-from ris.evaluate.frechet import SHARE, FrechetResult, compare, part_moments
-from ris.evaluate.frechet_distance import Moments, frechet_distance
+from ris.evaluate.frechet import (
+    SHARE,
+    FrechetResult,
+    Moments,
+    compare,
+    frechet_distance,
+    part_moments,
+)
 from ris.evaluate.picture_features import Extractor, Features, PooledHead
 from ris.evaluate.plots import frechet_plot
 from ris.index.rows import row_tensors

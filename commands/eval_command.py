@@ -93,9 +93,8 @@ def eval_ams(
     """
     opened = open_store(store)
     from ris.evaluate.ams import LABELS, ams
-    from ris.evaluate.attribute_labels import read_labels
+    from ris.evaluate.attribute_labels import predicted_labels, read_labels
     from ris.evaluate.plots import ams_plot, check_plot
-    from ris.evaluate.predictions import predicted_labels
     from ris.evaluate.retrieval import rank_store, row_ids
     from ris.evaluate.rivals import compared
 
@@ -161,7 +160,7 @@ def eval_attributes(
     Example: ris eval attributes --store celeba/.ris
     """
     opened = open_store(store)
-    from ris.evaluate.attribute_report import evaluate_attributes
+    from ris.evaluate.attributes import evaluate_attributes
     from ris.evaluate.plots import attributes_plot, check_plot
 
     if plot:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ris.evaluate.ams import AmsResult
+from ris.evaluate.markdown import markdown_table
 from ris.evaluate.representations import FEATURES, MaskedStyle, Representation, Rows
 from ris.evaluate.retrieval import Collection
 from ris.evaluate.trsi import TrsiResult
@@ -120,14 +121,13 @@ class AblationResult:
 
     def table(self) -> str:
         """A Markdown table: TRSI-IoU, chance-corrected AMS by feature and their mean."""
-        head = ["variant", "TRSI-IoU", *FEATURES, "mean"]
-        lines = [head, ["---"] * len(head)]
+        rows = []
         for name in self.ams.names:
             scores = self._corrected(name)
             cells = [f"{x:.3f}" for x in (*scores, self.found(name))]
-            lines.append([name, f"{self.trsi.mean(name):.3f}", *cells])
+            rows.append([name, f"{self.trsi.mean(name):.3f}", *cells])
         title = (
             f"TRSI-IoU@{self.ams.k} (lower is better) and chance-corrected AMS@{self.ams.k}; "
             f"{self.ams.queries} queries in {self.ams.faces} faces"
         )
-        return "\n".join([title, "", *("| " + " | ".join(line) + " |" for line in lines)])
+        return markdown_table(["variant", "TRSI-IoU", *FEATURES, "mean"], rows, title=title)

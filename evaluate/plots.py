@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ris.evaluate.ablation import AblationResult
     from ris.evaluate.ams import AmsResult
-    from ris.evaluate.attribute_report import AttributeReport
+    from ris.evaluate.attributes import AttributesResult
     from ris.evaluate.frechet import FrechetResult
     from ris.evaluate.submembership import SubmembershipResult
     from ris.evaluate.trsi import TrsiResult
@@ -149,7 +149,7 @@ def ablation_plot(result: AblationResult, path: Path) -> None:
     write_plot(path, draw, 1.4 * WIDTH)
 
 
-def attributes_plot(report: AttributeReport, path: Path) -> None:
+def attributes_plot(report: AttributesResult, path: Path) -> None:
     """AUC of each attribute as a bar, best first, and its accuracy as a point (Fig. 13)."""
 
     def draw(figure: Figure) -> None:

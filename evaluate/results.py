@@ -22,9 +22,8 @@ from ris.data.store import Store
 from ris.errors import InputError, RisError
 from ris.evaluate.ablation import AblationResult, variants
 from ris.evaluate.ams import LABELS, ams
-from ris.evaluate.attribute_labels import read_labels
+from ris.evaluate.attribute_labels import predicted_labels, read_labels
 from ris.evaluate.plots import ablation_plot, ams_plot, trsi_plot
-from ris.evaluate.predictions import predicted_labels
 from ris.evaluate.retrieval import rank_store, row_ids
 from ris.evaluate.rivals import compared
 from ris.evaluate.trsi import identities, trsi

@@ -29,16 +29,83 @@ from ris.data import shards
 from ris.data.manifest import Manifest, StoreSettings
 from ris.data.store import Store
 from ris.errors import InputError
-from ris.evaluate.channel_sharing import common_ratio, group_means, intersection_ratio, top_channels
+from ris.evaluate.markdown import markdown_table
+from ris.evaluate.representations import FEATURES
 from ris.method.kmeans import nearest, spherical_kmeans
 from ris.method.masks import POSE, class_row, eligible_channels, features_of
 
-FEATURES = ("eyes", "nose", "mouth", "hair")
 CLUSTERS = (2, 5, 10, 20, 50, 100)
 TOP = 100
 FACES = 10_000
 """Faces that are read at most, unless told otherwise. Their scores for one feature stay in memory
 as float16, and seeding k-means takes copies in float32: 0.6 GB for the 6,272 channels of hair."""
+
+
+def top_channels(centres: torch.Tensor, count: int) -> torch.Tensor:
+    """(K, C) centres of score vectors -> (K, count) int64 channels of the highest scores.
+
+    Equal scores go to the channel that comes first.
+
+    Raises:
+        ValueError: the centres have fewer channels than that, or count is below 1.
+    """
+    if not 1 <= count <= centres.shape[1]:
+        raise ValueError(f"cannot take the top {count} of {centres.shape[1]} channels")
+    return centres.argsort(dim=1, descending=True, stable=True)[:, :count]
+
+
+def intersection_ratio(tops: torch.Tensor) -> float:
+    """Share of their top channels that groups have in common: mean over pairs of groups of
+    |top(a) and top(b)| / count, 1 if all have the same, 0 if no two share any.
+
+    Args:
+        tops: (K, count) channel numbers, each row without repetition; K is 2 or more.
+
+    Raises:
+        ValueError: fewer than two groups.
+    """
+    groups, count = tops.shape
+    member = _member(tops)
+    shared = (member @ member.T).double()  # [K, K], exact: whole numbers up to `count`
+    pairs = groups * (groups - 1)
+    return float((shared.sum() - shared.diagonal().sum()) / (pairs * count))
+
+
+def common_ratio(tops: torch.Tensor) -> float:
+    """Share of their top channels that *all* groups have in common, in [0, 1].
+
+    Args:
+        tops: as `intersection_ratio`'s.
+
+    Raises:
+        ValueError: fewer than two groups.
+    """
+    return float(_member(tops).bool().all(0).sum()) / tops.shape[1]
+
+
+def _member(tops: torch.Tensor) -> torch.Tensor:
+    """(K, C) float32: 1 where a channel is among a group's."""
+    if len(tops) < 2:
+        raise ValueError(f"an intersection takes two groups at least, not {len(tops)}")
+    return torch.zeros(len(tops), int(tops.max()) + 1).scatter_(1, tops, 1.0)
+
+
+def group_means(
+    rows: torch.Tensor, labels: torch.Tensor, groups: int, batch: int = 4096
+) -> torch.Tensor:
+    """(K, C) float32 directions of groups: sums of their unit rows, as spherical k-means has it.
+
+    Args:
+        rows: (N, C) scores of any float type; widened `batch` rows at a time.
+        labels: (N,) int64 group of each row.
+        groups: K; a group without rows gives zeros.
+        batch: rows widened at once.
+    """
+    sums = torch.zeros(groups, rows.shape[1])
+    for start in range(0, len(rows), batch):
+        part = torch.nn.functional.normalize(rows[start : start + batch].float(), dim=1)
+        sums.index_add_(0, labels[start : start + batch], part)
+    return torch.nn.functional.normalize(sums, dim=1)
 
 
 @dataclass(frozen=True)
@@ -102,16 +169,17 @@ class SubmembershipResult:
 
     def _one_table(self, who: str, values: list[tuple[int, float, float]]) -> str:
         counts = sorted({count for count, _, _ in values})
-        lines = [["feature", "faces", *(f"K = {c}" for c in counts)], ["---"] * (2 + len(counts))]
+        rows = []
         rest = iter(values)
         for feature in self.ratios:
             cells = [f"{own:.3f} ({random:.3f})" for _, own, random in islice(rest, len(counts))]
-            lines.append([feature, str(self.faces[feature]), *cells])
+            rows.append([feature, str(self.faces[feature]), *cells])
         title = (
             f"share of the top {self.top} channels that {who} have in common; in brackets random "
             "groups of the same sizes"
         )
-        return "\n".join([title, "", *("| " + " | ".join(line) + " |" for line in lines)])
+        names = ["feature", "faces", *(f"K = {c}" for c in counts)]
+        return markdown_table(names, rows, title=title)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,15 @@
-"""TRSI-IoU: do two features of a face find different people (paper, section 4.2)?"""
+"""TRSI-IoU: do two features of a face find different people (paper, section 4.2)?
+
+Of one query the identities that two features retrieve are compared as sets: |A and B| / |A or B|,
+the intersection over union, is 0 where they have nobody in common and 1 where they find the same
+people. The mean over queries and pairs of features is the measure; lower is better.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -11,11 +18,43 @@ from ris.data.store import Store
 from ris.data.views import run_sql
 from ris.errors import InputError
 from ris.evaluate.extras import needs
-from ris.evaluate.metrics import trsi_iou
+from ris.evaluate.markdown import markdown_table
 from ris.evaluate.representations import FEATURES
 from ris.evaluate.retrieval import MASKS, Rankings
 
 Pair = tuple[str, str]
+
+
+def intersection_over_union(first: Sequence[object], second: Sequence[object]) -> float:
+    """|A and B| / |A or B| of two collections taken as sets; 0 if both are empty."""
+    a, b = set(first), set(second)
+    return len(a & b) / len(a | b) if a or b else 0.0
+
+
+def trsi_iou(
+    retrieved: dict[str, Sequence[Sequence[object]]],
+) -> dict[Pair, np.ndarray]:
+    """Top-retrieved set of identities: IoU between two features' results of the same query.
+
+    Two features of one face should be found in different people, so lower is better.
+
+    Args:
+        retrieved: for each feature, for each of Q queries, the identities of its top k.
+
+    Returns:
+        for each unordered pair of features a (Q,) array of IoU in [0, 1].
+
+    Raises:
+        ValueError: features with different numbers of queries.
+    """
+    if len({len(rows) for rows in retrieved.values()}) > 1:
+        raise ValueError("every feature needs results for the same queries")
+    return {
+        (a, b): np.array(
+            [intersection_over_union(x, y) for x, y in zip(retrieved[a], retrieved[b], strict=True)]
+        )
+        for a, b in combinations(retrieved, 2)
+    }
 
 
 @dataclass(frozen=True)
@@ -80,16 +119,15 @@ class TrsiResult:
     def table(self) -> str:
         """A Markdown table of the means, and the p values below it."""
         pairs = list(next(iter(self.iou.values())))
-        lines = [["representation", "mean", *(f"{a}-{b}" for a, b in pairs)]]
-        lines.append(["---"] * len(lines[0]))
+        rows = []
         for name, found in self.iou.items():
             cells = [f"{found[pair].mean():.3f}" for pair in pairs]
-            lines.append([name, f"{self.mean(name):.3f}", *cells])
+            rows.append([name, f"{self.mean(name):.3f}", *cells])
         title = f"TRSI-IoU@{self.k}, lower is better; {self.queries} queries in {self.faces} faces"
         tests = [f"RIS {k} against EIS {k}: p = {p:.1e}" for k, p in self.significance().items()]
         note = "Wilcoxon's signed-rank test by query; " + "; ".join(tests)
-        rows = ["| " + " | ".join(line) + " |" for line in lines]
-        return "\n".join([title, "", *rows, *(["", note] if tests else [])])
+        names = ["representation", "mean", *(f"{a}-{b}" for a, b in pairs)]
+        return markdown_table(names, rows, title=title, note=note if tests else "")
 
 
 def signed_rank(first: np.ndarray, second: np.ndarray) -> float:

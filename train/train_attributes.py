@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from ris.data.models.asset_files import asset_path
 from ris.data.models.attribute_file import CLASSIFIER, pack_classifier, unpack_classifier
 from ris.data.models.feature_networks import load_efficientnet
-from ris.evaluate.classification import accuracy, auc, share, share_thresholds
+from ris.evaluate.attributes import accuracy, auc, share, share_thresholds
 from ris.images import from_bytes
 from ris.ingest.sources.sources import find_photos
 from ris.memory import keep_freed_memory

@@ -23,10 +23,8 @@ from ris.data.models.attribute_file import (
 from ris.data.models.feature_networks import load_efficientnet
 from ris.data.store import Store
 from ris.errors import InputError, ModelFileError
-from ris.evaluate.attribute_labels import signs
-from ris.evaluate.attribute_report import evaluate_attributes
-from ris.evaluate.classification import auc
-from ris.evaluate.predictions import attribute_logits_of, predicted_labels, to_labels
+from ris.evaluate.attribute_labels import attribute_logits_of, predicted_labels, signs, to_labels
+from ris.evaluate.attributes import auc, evaluate_attributes
 from ris.networks.attribute_classifier import (
     CELEBA_ATTRIBUTES,
     AttributeConfig,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ris.evaluate.classification import accuracy, auc, share, share_thresholds
+from ris.evaluate.attributes import accuracy, auc, share, share_thresholds
 
 NAN = float("nan")
 

@@ -9,14 +9,17 @@ import torch
 from PIL import Image
 
 from ris.errors import InputError, MismatchError
-from ris.evaluate.frechet import FrechetResult, compare, evaluate_frechet, part_moments
-from ris.evaluate.frechet_distance import (
+from ris.evaluate.frechet import (
+    FrechetResult,
     Line,
     Moments,
     Subsets,
+    compare,
+    evaluate_frechet,
     extrapolate,
     fit_line,
     frechet_distance,
+    part_moments,
 )
 from ris.evaluate.picture_features import Features, open_set
 from ris.evaluate.plots import frechet_plot

@@ -12,9 +12,8 @@ from ris.data.models.feature_networks import load_efficientnet
 from ris.data.store import Store
 from ris.errors import InputError, QueryError
 from ris.evaluate.ablation import AblationResult, variants
-from ris.evaluate.ams import LABELS, ams
+from ris.evaluate.ams import ATTRIBUTES, LABELS, ams
 from ris.evaluate.attribute_labels import read_labels
-from ris.evaluate.metrics import ATTRIBUTES
 from ris.evaluate.representations import FEATURES
 from ris.evaluate.retrieval import Collection, rank_store, row_ids
 from ris.evaluate.rivals import (

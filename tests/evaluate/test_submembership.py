@@ -10,13 +10,16 @@ from PIL import Image
 
 from ris.data.shards import vectors
 from ris.errors import InputError
-from ris.evaluate.channel_sharing import common_ratio, group_means, intersection_ratio, top_channels
 from ris.evaluate.cluster_sheet import draw_sheet, find_clusters
 from ris.evaluate.submembership import (
+    common_ratio,
     draw_faces,
     evaluate_submembership,
     feature_rows,
+    group_means,
+    intersection_ratio,
     ratio_of,
+    top_channels,
 )
 from ris.ingest.run import ingest_collection
 from ris.method.masks import eligible_channels

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from ris.data.hashing import file_sha256
 from ris.data.models.inception_files import load_inception
 from ris.errors import ModelFileError
-from ris.evaluate.frechet_distance import Moments, frechet_distance
+from ris.evaluate.frechet import Moments, frechet_distance
 from ris.evaluate.picture_features import InceptionPool
 from ris.networks.inception_v3 import InceptionV3, expected_shapes, pool
 

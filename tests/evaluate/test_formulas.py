@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ris.evaluate.metrics import RULES, attribute_match, intersection_over_union, trsi_iou
-from ris.evaluate.topk import RunningTop
+from ris.evaluate.ams import RULES, attribute_match
+from ris.evaluate.representations import RunningTop
+from ris.evaluate.trsi import intersection_over_union, trsi_iou
 
 
 def test_iou_by_hand():
