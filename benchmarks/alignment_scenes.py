@@ -13,8 +13,6 @@ these widths. Everything follows from the seed.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import tempfile
 import time
@@ -27,7 +25,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmarks.arguments import add_json, parser_of, write_json
 from benchmarks.measures.scenes import EYES, KINDS, SHARES, Brush, Composer, Pasted, Scene
+from ris.evaluate.markdown import markdown_table
 from ris.ingest.alignment.finder import Face, FaceFinder
 from ris.ingest.alignment.quad import crop, side
 
@@ -177,15 +177,13 @@ def pictures(folders: Sequence[Path]) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Prints Markdown tables; returns what they say."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--faces", type=Path, nargs="*", help="folders of aligned faces")
     parser.add_argument("--scenes", type=int, default=2400, help="scenes of all kinds")
     parser.add_argument("--photos", type=int, default=40, help="scenes shown at all widths")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheet", type=Path, help="picture of some of the cuts")
-    parser.add_argument("--json", type=Path, help="file to write the result to")
+    add_json(parser)
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         folders = options.faces
@@ -207,8 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "kinds": {kind: asdict(count) for kind, count in counts.items()},
         "widths": {n: {w: asdict(c) for w, c in t.items()} for n, t in widths.items()},
     }
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_json(result, options.json)
     return result
 
 
@@ -217,23 +214,20 @@ def _print_kinds(counts: dict[str, Count]) -> None:
     for count in counts.values():
         for name, value in asdict(count).items():
             setattr(total, name, getattr(total, name) + value)
-    print(
-        "| scenes | number | faces | found | recall | over 20° off | not pasted | CPU ms a scene |"
-    )
-    print("|---" * 8 + "|")
-    for kind, c in {**counts, "all": total}.items():
-        print(
-            f"| {kind} | {c.scenes} | {c.faces} | {c.found} | {100 * c.found / c.faces:.1f} % "
-            f"| {c.wrong} | {c.invented} | {1e3 * c.seconds / c.scenes:.1f} |"
+    names = ["scenes", "number", "faces", "found", "recall", "over 20° off", "not pasted"]
+    rows = [
+        (
+            kind, c.scenes, c.faces, c.found, f"{100 * c.found / c.faces:.1f} %", c.wrong,
+            c.invented, f"{1e3 * c.seconds / c.scenes:.1f}",
         )
+        for kind, c in {**counts, "all": total}.items()
+    ]  # fmt: skip
+    print(markdown_table([*names, "CPU ms a scene"], rows))
 
 
 def _print_widths(name: str, table: dict[int, Count]) -> None:
-    print(f"\n| {name}: width, px | " + " | ".join(str(width) for width in table) + " |")
-    print("|---" * (1 + len(table)) + "|")
-    print(
-        "| found | " + " | ".join(f"{100 * c.found / c.faces:.0f} %" for c in table.values()) + " |"
-    )
+    found = [f"{100 * c.found / c.faces:.0f} %" for c in table.values()]
+    print("\n" + markdown_table([f"{name}: width, px", *table], [["found", *found]]))
 
 
 if __name__ == "__main__":

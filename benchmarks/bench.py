@@ -23,7 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import parser_of
 from ris.cores import usable_cores
+from ris.evaluate.markdown import markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("startup", "scores", "ingest_speed", "search")
@@ -48,16 +50,13 @@ class Goal:
     unit: str
     least: bool = False
 
-    def __str__(self) -> str:
+    def cells(self) -> list[str]:
+        """A row of the table of goals."""
+        aim = f"{'at least' if self.least else 'at most'} {self.aim:g} {self.unit}"
         if self.reached is None:
-            return f"| {self.what} | not measured | {self._aim} | |"
+            return [self.what, "not measured", aim, ""]
         holds = self.reached >= self.aim if self.least else self.reached <= self.aim
-        reached = f"{self.reached:.3g} {self.unit}"
-        return f"| {self.what} | {reached} | {self._aim} | {'yes' if holds else 'no'} |"
-
-    @property
-    def _aim(self) -> str:
-        return f"{'at least' if self.least else 'at most'} {self.aim:g} {self.unit}"
+        return [self.what, f"{self.reached:.3g} {self.unit}", aim, "yes" if holds else "no"]
 
 
 def machine() -> Results:
@@ -206,9 +205,7 @@ def _search_goals(table: Results) -> list[Goal]:
 
 def main(arguments: Sequence[str] | None = None) -> Results:
     """Runs the parts, prints the last table; returns all numbers."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--store", type=Path, help="with indices of all features")
     parser.add_argument("--photos", type=Path, help="folder, list or pattern")
     parser.add_argument("--faces", type=int, default=200, help="rendered where none are given")
@@ -231,8 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> Results:
             target = options.out / f"{part}-{number}.json"
             measured.setdefault(part, []).append(run_part(part, words, target))
     results |= measured
-    print("\n## Goals\n\n| what | reached | goal | holds |\n|---|---|---|---|")
-    print("\n".join(map(str, goals(measured))))
+    rows = [goal.cells() for goal in goals(measured)]
+    print("\n## Goals\n\n" + markdown_table(["what", "reached", "goal", "holds"], rows))
     (options.out / "bench.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     return results
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from benchmarks.arguments import parser_of
 from ris.data.models.asset_files import load_tensors
 from ris.data.models.shipped import load_generator
 from ris.generators.generator import Generator
@@ -47,7 +48,7 @@ COLOURS = (  # RGB per class, in the order of CLASSES; the background stays unco
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("--parser", type=Path, required=True, help="TFLite file of the face parser")
     add("--catalogue", type=Path, help="evaluate this safetensors file instead of fitting")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.arguments import parser_of
 from ris.data.models.shipped import load_generator
 from ris.generators.generator import Generator
 from ris.ingest.inversion.checkpoint_inverter import load_checkpoint_inverter
@@ -63,7 +64,7 @@ def task(options: argparse.Namespace, generator: Generator) -> Callable[[], obje
 @torch.no_grad()
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("generator", type=Path)
     parser.add_argument("--encoder", type=Path)
     parser.add_argument("--what", default="128")

@@ -16,13 +16,13 @@ module's command prints.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.arguments import parser_of
 from ris.data.stats_file import style_statistics
 from ris.data.store import Store
 from ris.index.rows import row_tensors
@@ -156,7 +156,7 @@ def likeness(rows: np.ndarray) -> dict[str, list[float]]:
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, dict[str, list[float]]]:
     """Prints both populations' numbers side by side."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--store", type=Path, nargs="+", required=True)
     parser.add_argument("--feature", default="eyes")
     parser.add_argument("--mask", choices=["soft", "hard"], default="soft")

@@ -9,7 +9,6 @@ Without a CUDA device the processor alone is measured.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -22,8 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.arguments import add_json, parser_of, write_json
 from benchmarks.ingest_speed import ROOT
 from benchmarks.measures.processes import timed
+from ris.evaluate.markdown import markdown_table
 from ris.images import from_pixels
 from ris.ingest.inversion.optimisation import load_inverter
 from ris.ingest.pipeline import DEVICE_FACES
@@ -92,12 +93,10 @@ def ingest(photos: Sequence[Path], device: str) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints a Markdown table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("photos", help="folder, list or pattern")
     parser.add_argument("--count", type=int, default=200, help="photos that are ingested")
-    parser.add_argument("--json", type=Path, help="file to write the result to")
+    add_json(parser)
     options = parser.parse_args(arguments)
     keep_freed_memory()
     photos = list(islice(find_photos(options.photos), options.count))
@@ -106,11 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for device in devices:
         found[device]["ris ingest, from file to row"] = ingest(photos, device)
     names = [torch.cuda.get_device_name() if d == "cuda" else "processor" for d in devices]
-    print("| faces a second | " + " | ".join(names) + " |\n|---" + "|---" * len(names) + "|")
-    for step in found["cpu"]:
-        print(f"| {step} | " + " | ".join(f"{found[d][step]:.3g}" for d in devices) + " |")
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    rows = [[step, *(f"{found[d][step]:.3g}" for d in devices)] for step in found["cpu"]]
+    print(markdown_table(["faces a second", *names], rows))
+    write_json(found, options.json)
 
 
 if __name__ == "__main__":

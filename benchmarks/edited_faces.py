@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.arguments import parser_of
 from ris.data.shards import vectors
 from ris.data.store import Store
 from ris.edit.compose import average_scores
@@ -36,6 +37,7 @@ from ris.evaluate.frechet import (
     frechet_distance,
     part_moments,
 )
+from ris.evaluate.markdown import markdown_table
 from ris.evaluate.picture_features import Extractor, Features, PooledHead
 from ris.evaluate.plots import frechet_plot
 from ris.index.rows import row_tensors
@@ -156,17 +158,16 @@ def _moments(rows: np.ndarray) -> Moments:
 
 def as_table(results: dict[str, FrechetResult]) -> str:
     """A Markdown table of the sets' distances to the reference set."""
-    lines = [["set", "from all pictures", "extrapolated"], ["---"] * 3]
-    for name, r in results.items():
-        lines.append([name, f"{r.plain:.4f}", f"{r.line.intercept:.4f} ± {r.line.error:.4f}"])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    rows = [
+        [name, f"{r.plain:.4f}", f"{r.line.intercept:.4f} ± {r.line.error:.4f}"]
+        for name, r in results.items()
+    ]
+    return markdown_table(["set", "from all pictures", "extrapolated"], rows)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("--store", type=Path, required=True, help="of sampled faces, twice --faces at least")
     add("--faces", type=int, default=1250, help="in every set")

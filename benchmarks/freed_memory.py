@@ -8,13 +8,15 @@ their ratio, and the peak memory of both. Linux with glibc only.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 
 import numpy as np
+
+from benchmarks.arguments import parser_of
+from ris.evaluate.markdown import markdown_table
 
 PROBE = """
 import json, resource, sys, time
@@ -55,9 +57,7 @@ def measure(way: str) -> list[float]:
 
 def main() -> None:
     """Prints a Markdown table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--runs", type=int, default=5, help="processes of each kind")
     runs = parser.parse_args().runs
     found: dict[str, list[list[float]]] = {way: [] for way in WAYS}
@@ -65,10 +65,12 @@ def main() -> None:
         for way in WAYS:
             found[way].append(measure(way))
     first, second = (np.median(found[way], axis=0) for way in WAYS)
-    print("| freed memory | render, s | scores, s | peak, MB |\n|---|---|---|---|")
-    for way, row in zip(WAYS, (first, second), strict=True):
-        print(f"| {way} | {row[0]:.3f} | {row[1]:.3f} | {row[2]:.0f} |")
-    print(f"| ratio | {first[0] / second[0]:.2f} | {first[1] / second[1]:.2f} | |")
+    rows = [
+        [way, f"{row[0]:.3f}", f"{row[1]:.3f}", f"{row[2]:.0f}"]
+        for way, row in zip(WAYS, (first, second), strict=True)
+    ]
+    rows.append(["ratio", f"{first[0] / second[0]:.2f}", f"{first[1] / second[1]:.2f}", ""])
+    print(markdown_table(["freed memory", "render, s", "scores, s", "peak, MB"], rows))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ the start-up, seconds with it. With --memory also the peak memory of two sizes o
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -22,11 +21,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from benchmarks.arguments import add_json, parser_of, write_json
 from benchmarks.measures.processes import timed
 from ris.cores import usable_cores
 from ris.data.shards import FaceRow
 from ris.data.store import Store
 from ris.errors import ImageError
+from ris.evaluate.markdown import markdown_table
 from ris.ingest.alignment.cut import Aligner
 from ris.ingest.alignment.finder import Face, FaceFinder
 from ris.ingest.alignment.pyramid import Pixels
@@ -152,13 +153,11 @@ def run(photos: Sequence[Path], threads: int | None) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Prints Markdown tables; returns what they say."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("photos", help="folder, list or pattern")
     parser.add_argument("--count", type=int, default=60, help="photos that are timed; 0 for none")
     parser.add_argument("--memory", type=int, nargs="*", default=[], help="sizes of collections")
-    parser.add_argument("--json", type=Path, help="file to write the result to")
+    add_json(parser)
     options = parser.parse_args(arguments)
     keep_freed_memory()
     result: dict[str, Any] = {"cores": usable_cores()}
@@ -166,9 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     if options.count:
         timed_ones = photos[: options.count]
         result["stages"] = stages(timed_ones)
-        print("| stage | CPU ms a face |\n|---|---|")
-        for stage, spent in result["stages"].items():
-            print(f"| {stage} | {spent:.1f} |")
+        rows = [(stage, f"{spent:.1f}") for stage, spent in result["stages"].items()]
+        print(markdown_table(["stage", "CPU ms a face"], rows))
         ways = {"one thread": 1, "one a core": result["cores"]}
         result["runs"] = {name: run(timed_ones, threads) for name, threads in ways.items()}
         _print_runs(result["runs"])
@@ -176,16 +174,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         sizes = {f"{size} photos": run(photos[:size], None) for size in options.memory}
         result["memory"] = sizes
         _print_runs(sizes)
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_json(result, options.json)
     return result
 
 
 def _print_runs(runs: dict[str, dict[str, float]]) -> None:
-    print("\n| ris ingest | " + " | ".join(next(iter(runs.values()))) + " |")
-    print("|---" * (1 + len(next(iter(runs.values())))) + "|")
-    for name, values in runs.items():
-        print(f"| {name} | " + " | ".join(f"{v:g}" for v in values.values()) + " |")
+    rows = [[name, *(f"{v:g}" for v in values.values())] for name, values in runs.items()]
+    print("\n" + markdown_table(["ris ingest", *next(iter(runs.values()))], rows))
 
 
 if __name__ == "__main__":

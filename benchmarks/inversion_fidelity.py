@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.arguments import parser_of
 from benchmarks.measures import Measure, compare_all, describe_all, standard
 from benchmarks.measures.codes import Codes
 from benchmarks.measures.paired_results import SECONDS, THUMBNAIL, Results, as_table, summary
@@ -221,9 +222,7 @@ def spread(argument: str, n: int) -> list[Path]:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("photos", nargs="+", help="folder, .txt list or pattern of aligned photos")
     add("--models", type=Path, help="folder with the face parser's TFLite file; none: invert only")

@@ -9,7 +9,6 @@ the kernel's time: compare it with the machine's, which stands above the table.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +16,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from benchmarks.arguments import parser_of
+from ris.evaluate.markdown import markdown_head, markdown_row
 from ris.memory import keep_freed_memory
 from ris.method.contribution import class_energy
 
@@ -63,9 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     Args:
         arguments: as on the command line, see ``--help``; None takes that.
     """
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--classes", type=int, nargs="+", default=[8, 18])
     parser.add_argument("--repeats", type=int, default=9)
@@ -76,10 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     block = torch.randn(1 << 25)
     reading = block.nbytes / min(processor_seconds(block.sum) for _ in range(8)) / 1e9
     print(f"{options.threads} threads; a sum reads {reading:.0f} GB/s\n")
-    print(
-        "| px | channels | classes | order | native ms | torch ms | times faster | GB/s | apart |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    names = ["native ms", "torch ms", "times faster", "GB/s", "apart"]
+    print(markdown_head(["px", "channels", "classes", "order", *names]))
     results: dict[str, Any] = {"read_gb_per_s": reading}
     with torch.inference_mode():
         for resolution, widths in SHAPES.items():
@@ -88,11 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
                     for order in ORDERS:
                         row = measure(resolution, channels, classes, order, options.repeats)
                         results[f"{resolution} {channels} {classes} {order}"] = row
-                        print(
-                            f"| {resolution} | {channels} | {classes} | {order} "
-                            f"| {row['native_ms']:.2f} | {row['torch_ms']:.2f} "
-                            f"| {row['faster']:.1f} | {row['gb_per_s']:.0f} | {row['apart']:.0e} |"
-                        )
+                        cells = [f"{row[n]:.2f}" for n in ("native_ms", "torch_ms")]
+                        cells += [f"{row['faster']:.1f}", f"{row['gb_per_s']:.0f}"]
+                        shape = resolution, channels, classes, order
+                        print(markdown_row([*shape, *cells, f"{row['apart']:.0e}"]))
     return results
 
 

@@ -10,8 +10,6 @@ refused, the most faces that a search did not look at, and the times before and 
 
 from __future__ import annotations
 
-import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -22,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import add_json, parser_of, write_json
 from ris.data.store import Store
 from ris.errors import RisError
 from ris.index.build import DEFAULT_FEATURES, build_indices
@@ -36,13 +35,11 @@ PAUSE = 0.02  # seconds between two searches, so that they do not take the inges
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Prints one line for each phase; returns the numbers."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--photos", type=Path, required=True, help="a folder of `ris sample`")
     parser.add_argument("--faces", type=int, default=100, help="in the store at the beginning")
     parser.add_argument("--pause", type=float, default=PAUSE, help="seconds between searches")
-    parser.add_argument("--json", type=Path, help="file to write the result to")
+    add_json(parser)
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -55,8 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         result = _searched(done.store, options.photos, options.pause)
     for phase in ("before", "during"):
         print(f"{phase}: " + ", ".join(f"{k} {v}" for k, v in result[phase].items()))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_json(result, options.json)
     return result
 
 

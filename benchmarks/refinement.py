@@ -9,7 +9,6 @@ Pictures are the 128 px read-out's, so figures differ from those of `benchmarks.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import dataclasses
 import time
@@ -17,11 +16,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from benchmarks.arguments import parser_of
 from benchmarks.inversion_fidelity import from_mean, read, refined, spread
 from benchmarks.measures.identity import FaceResIdentity
 from benchmarks.measures.measure import compare_all, describe_all
 from benchmarks.measures.pixels import FeatureDistance, PixelError
 from ris.data.models.shipped import load_generator
+from ris.evaluate.markdown import markdown_head, markdown_row
 from ris.ingest.inversion.encoder_inverter import load_encoder_inverter
 from ris.ingest.inversion.optimisation import REFINEMENT, OptimisationConfig, load_inverter
 from ris.memory import keep_freed_memory
@@ -40,9 +41,7 @@ def settings(text: str) -> OptimisationConfig:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints a Markdown table, a line a setting."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("photos", help="folder, .txt list or pattern of aligned photos")
     parser.add_argument("--n", type=int, default=12, help="photos, spread evenly (0: all)")
     parser.add_argument("--try", dest="tried", action="append", default=[], metavar="SETTINGS")
@@ -65,12 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for known, picture in zip(described, pictures, strict=True)
         ]
         means = {n: sum(r[n] or 0.0 for r in rows) / len(rows) for n in rows[0]}
-        cells = "".join(f" {v:.3f} |" for v in means.values())
-        print(f"| {name} |{cells} {seconds:.2f} |", flush=True)
+        cells = [name, *(f"{v:.3f}" for v in means.values()), f"{seconds:.2f}"]
+        print(markdown_row(cells), flush=True)
 
     names = [name for measure in measures for name in measure.higher_is_better]
-    print("| | " + " | ".join(names) + " | s a face |")
-    print("|---" * (len(names) + 2) + "|", flush=True)
+    print(markdown_head(["", *names, "s a face"]), flush=True)
     line("encoder", lambda x: encoder.invert(x).w)
     for text in args.tried or [""]:
         optimiser = load_inverter(generator, config=settings(text))

@@ -10,9 +10,9 @@ the time of `ris sample`. A run that was stopped goes on where it was.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from benchmarks.arguments import parser_of
 from ris.data.shards import GIVEN, FaceRow
 from ris.data.store import Store
 from ris.ingest.sampling import TRUNCATION, sample_w
@@ -54,7 +54,7 @@ def fill(store: Store, session: Session, n: int, truncation: float) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--truncation", type=float, default=TRUNCATION)
     parser.add_argument("--store", type=Path, default=Path("out/sampled/.ris"))

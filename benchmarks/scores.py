@@ -32,6 +32,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from benchmarks.arguments import add_json, parser_of, write_json
+from ris.evaluate.markdown import markdown_table
 from ris.generators.generator import Generator
 
 Row = dict[str, Any]
@@ -327,8 +329,8 @@ def measure_ingest(options: argparse.Namespace) -> dict[str, Row]:
 
 def show(title: str, rows: dict[str, Row]) -> None:
     """A Markdown table."""
-    print(f"\n| {title} | s a face | processor s | arithmetic s | memory s | peak GB | notes |")
-    print("|---|---|---|---|---|---|---|")
+    names = [title, "s a face", "processor s", "arithmetic s", "memory s", "peak GB", "notes"]
+    lines = []
     for name, row in rows.items():
         own = [f"{row[key]:.3f}" if key in row else "" for key in ("arithmetic", "memory")]
         notes = []
@@ -336,10 +338,9 @@ def show(title: str, rows: dict[str, Row]) -> None:
             notes.append(f"{row['faster']:.1f} times faster, {row['leaner']:.1f} times leaner")
         if "differ" in row:
             notes.append(f"{row['differ']} of {row['entries']} mask entries differ")
-        print(
-            f"| {name} | {row['seconds']:.3f} | {row['cpu']:.3f} | {own[0]} | {own[1]} "
-            f"| {row['peak_gb']:.2f} | {'; '.join(notes)} |"
-        )
+        spent = [f"{row[key]:.3f}" for key in ("seconds", "cpu")]
+        lines.append([name, *spent, *own, f"{row['peak_gb']:.2f}", "; ".join(notes)])
+    print("\n" + markdown_table(names, lines))
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -348,14 +349,12 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     Args:
         arguments: as on the command line, see ``--help``; None takes that.
     """
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--only", choices=["stylegan2", "engines", "ingest"], action="append")
     parser.add_argument("--faces", type=int, default=12, help="a round of an engine")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--engines", nargs="+", default=["torch", "native"], help="also: openvino")
-    parser.add_argument("--json", type=Path)
+    add_json(parser)
     parser.add_argument("--task", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.task:
@@ -379,8 +378,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             row["faster"] = plain["seconds"] / row["seconds"]
             row["leaner"] = plain["peak_gb"] / row["peak_gb"]
         show("picture to scores", rows)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2))
+    write_json(results, options.json)
     return results
 
 

@@ -10,7 +10,6 @@ that ships.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import subprocess
@@ -22,12 +21,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import add_json, parser_of, write_json
 from benchmarks.measures.processes import Cost, timed
 from examples.demo import PORTRAIT
 from ris.cores import usable_cores
 from ris.data.models.asset_files import asset_path
 from ris.data.models.shipped import load_generator
 from ris.data.store import Store
+from ris.evaluate.markdown import markdown_table
 from ris.index.build import DEFAULT_FEATURES, build_indices
 from ris.index.feature import is_indexed
 from ris.ingest.run import ingest_collection
@@ -119,14 +120,12 @@ def summary(costs: Sequence[Cost]) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Prints a Markdown table; returns seconds by command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--store", type=Path, help="with indices of all features")
     parser.add_argument("--photo", type=Path, default=asset_path(PORTRAIT), help="a new photo")
     parser.add_argument("--faces", type=int, default=60, help="of a store that is made")
     parser.add_argument("--runs", type=int, default=5, help="of every command")
-    parser.add_argument("--json", type=Path, help="file to write the result to")
+    add_json(parser)
     options = parser.parse_args(arguments)
     found: dict[str, dict[str, float]] = {}
     with (
@@ -139,12 +138,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         for name, costs in warm(store, options.photo, face, 2 * options.runs).items():
             found[name] = summary(costs)
         facts = {"faces": store.manifest().rows, "runs": options.runs, "cores": usable_cores()}
-    print("| command | s, median | best | CPU s, median | best |\n|---|---|---|---|---|")
-    for name, s in found.items():
-        print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in s.values()) + " |")
+    rows = [[name, *(f"{value:.2f}" for value in s.values())] for name, s in found.items()]
+    print(markdown_table(["command", "s, median", "best", "CPU s, median", "best"], rows))
     result = {**facts, "seconds": found}
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_json(result, options.json)
     return result
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.arguments import parser_of
 from benchmarks.measures.pixels import scaled
 from benchmarks.measures.transfer_effect import Looked, Looker, locality, movements, overlaps
 from ris.choices import TAU
@@ -32,6 +33,7 @@ from ris.edit.compose import average_scores
 from ris.edit.drawing import grid, pictures
 from ris.edit.feature_edits import Editor, TransferOptions
 from ris.edit.subjects import Subject, edit_embedder, from_face, seed_subject
+from ris.evaluate.markdown import markdown_table
 from ris.generators.mobilestylegan import MobileStyleGAN
 from ris.ingest.session import Session
 from ris.memory import keep_freed_memory
@@ -174,10 +176,11 @@ def _summarise(rows: Sequence[Row], feature: str) -> dict[str, float]:
 def as_table(feature: str, found: dict[str, dict[str, float]]) -> str:
     """A Markdown table of one feature."""
     names = list(dict.fromkeys(n for v in found.values() for n in v if n != "pairs"))
-    lines = [[feature, *names], ["---"] * (1 + len(names))]
-    for method, entry in found.items():
-        lines.append([method, *(f"{entry[n]:.3f}" if n in entry else "-" for n in names)])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    rows = [
+        [method, *(f"{entry[n]:.3f}" if n in entry else "-" for n in names)]
+        for method, entry in found.items()
+    ]
+    return markdown_table([feature, *names], rows)
 
 
 def sheet(
@@ -191,9 +194,7 @@ def sheet(
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("--store", type=Path, help="pairs of its faces (default: generated ones)")
     add("--pairs", type=int, default=100)

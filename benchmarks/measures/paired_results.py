@@ -14,6 +14,7 @@ from PIL import Image
 from benchmarks.measures.measure import VERSION, Values
 from benchmarks.measures.pixels import scaled
 from ris.data.durable import replacing
+from ris.evaluate.markdown import markdown_table
 from ris.fingerprints import text_digest
 from ris.images import to_pixels
 
@@ -104,7 +105,7 @@ def summary(keys: Sequence[str], methods: Sequence[Made], results: Results) -> S
 def as_table(title: str, found: Summary, n: int) -> str:
     """A Markdown table of the means; of seconds the median, as the first photo warms up."""
     names = list(dict.fromkeys(name for values in found.values() for name in values))
-    lines = [["method", *names], ["---"] * (1 + len(names))]
+    rows = []
     for method, values in found.items():
         cells = []
         for name in names:
@@ -115,6 +116,6 @@ def as_table(title: str, found: Summary, n: int) -> str:
             shown = value["median" if name == SECONDS else "mean"]
             short = f" ({int(value['n'])})" if value["n"] < n else ""
             cells.append(f"{shown:.3f}{short}")
-        lines.append([method, *cells])
+        rows.append([method, *cells])
     heading = f"{title}: {n} photos; in brackets how many could be measured, if not all"
-    return "\n".join([heading, "", *("| " + " | ".join(line) + " |" for line in lines)])
+    return markdown_table(["method", *names], rows, title=heading)
