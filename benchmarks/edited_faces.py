@@ -26,9 +26,8 @@ import torch
 from benchmarks.arguments import parser_of
 from ris.data.shards import vectors
 from ris.data.store import Store
-from ris.edit.compose import average_scores
-from ris.edit.feature_edits import Editor, TransferOptions
-from ris.edit.subjects import Subject, edit_embedder, edit_scores
+from ris.edit.editor import Editor, TransferOptions
+from ris.edit.subjects import Subject, average_scores, edit_embedder, edit_scores
 from ris.evaluate.frechet import (
     SHARE,
     FrechetResult,
@@ -82,7 +81,6 @@ def sets_of_faces(
     store: Store, session: Session, faces: int, features: Sequence[str], alpha: float
 ) -> dict[str, Styles]:
     """The sets by name, as style coefficients."""
-    settings = edit_embedder(session).settings()
     average = average_scores(session, store)
     half = store.manifest().rows // 2
     methods = {"RIS": TransferOptions(), "EIS": TransferOptions(average=average)}
@@ -106,7 +104,7 @@ def sets_of_faces(
     found: dict[str, Styles] = {REFERENCE: sampled, UNEDITED: plain}
     for feature in features:
         for name, options in methods.items():
-            editor = Editor(settings.covered, settings.classes, options)
+            editor = Editor(session, options)
             found[f"{feature}, {name}"] = edited(editor, feature)
     return found
 

@@ -24,10 +24,11 @@ from ris.memory import keep_freed_memory
 if sys.argv[1] == "kept":
     assert keep_freed_memory(), "this needs glibc"
 import torch
-from ris.edit.subjects import seed_subject
+from ris.edit.subjects import subject
+from ris.face_names import Seed
 from ris.ingest.session import Session
 session = Session()
-face = seed_subject("seed:1", session)
+face = subject(Seed(1), session)
 
 def seconds(work, times=6):
     found = []
@@ -39,7 +40,7 @@ def seconds(work, times=6):
 
 with torch.inference_mode():
     render = seconds(lambda: session.generator.render(face.sigma[None]))
-    scores = seconds(lambda: seed_subject("seed:2", session))
+    scores = seconds(lambda: subject(Seed(2), session))
 print(json.dumps([render, scores, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 """
 WAYS = ("as it comes", "kept")

@@ -29,19 +29,19 @@ from ris.choices import TAU
 from ris.data.durable import replacing
 from ris.data.store import Store
 from ris.data.views import run_sql
-from ris.edit.compose import average_scores
-from ris.edit.drawing import grid, pictures
-from ris.edit.feature_edits import Editor, TransferOptions
-from ris.edit.subjects import Subject, edit_embedder, from_face, seed_subject
+from ris.edit.editor import Editor, TransferOptions
+from ris.edit.subjects import Subject, average_scores, subject
 from ris.evaluate.markdown import markdown_table
+from ris.face_names import FaceId, Seed
 from ris.generators.mobilestylegan import MobileStyleGAN
+from ris.ingest.sampling import to_picture
 from ris.ingest.session import Session
 from ris.memory import keep_freed_memory
 from ris.method.eis import EisOptions
 from ris.method.masks import MaskOptions
 from ris.method.transfer import ALPHA, direction, move
 from ris.precision import fast_dtype
-from ris.query.query_face import query_face
+from ris.query.tiles import grid
 
 FEATURES = ("eyes", "nose", "mouth", "hair", "pose")
 FIRST_SEED = 20_000
@@ -54,7 +54,6 @@ def editors(
     session: Session, average: torch.Tensor, rhos: Sequence[float], tau: float
 ) -> dict[str, Editor]:
     """The methods by name."""
-    settings = edit_embedder(session).settings()
     soft = MaskOptions(tau=tau)
     hard, score = replace(soft, kind="hard"), replace(soft, kind="score")
     options = {
@@ -67,15 +66,15 @@ def editors(
     for rho in rhos:
         name = f"EIS, rho {rho:g}"
         options[name] = TransferOptions(rule="paper", average=average, eis=EisOptions(rho))
-    return {n: Editor(settings.covered, settings.classes, o) for n, o in options.items()}
+    return {n: Editor(session, o) for n, o in options.items()}
 
 
 def generated_pairs(session: Session, pairs: int) -> Iterator[tuple[Subject, Subject]]:
     """Pairs of seeds that nothing was fitted on."""
     for i in range(pairs):
         yield (
-            seed_subject(f"seed:{FIRST_SEED + 2 * i}", session),
-            seed_subject(f"seed:{FIRST_SEED + 2 * i + 1}", session),
+            subject(Seed(FIRST_SEED + 2 * i), session),
+            subject(Seed(FIRST_SEED + 2 * i + 1), session),
         )
 
 
@@ -89,7 +88,7 @@ def stored_pairs(store: Store, session: Session, pairs: int) -> Iterator[tuple[S
     for _ in range(pairs):
         first = next(drawn)
         second = next(i for i in drawn if rows[i][1] != rows[first][1])
-        yield tuple(from_face(query_face(store, rows[i][0]), session) for i in (first, second))  # type: ignore[misc]
+        yield tuple(subject(FaceId(rows[i][0]), session, store) for i in (first, second))  # type: ignore[misc]
 
 
 def early_whole(source: Subject, reference: Subject, editor: Editor) -> torch.Tensor:
@@ -188,7 +187,7 @@ def sheet(
 ) -> Image.Image:
     """Source, reference, and the feature by every method, a row a pair."""
     names = ["source", "reference", *(f"{feature} {way}" for way in ways)]
-    rows = [pictures(torch.stack([s[n] for n in names])) for s in shown]
+    rows = [[to_picture(s[n]) for n in names] for s in shown]
     return grid(rows, columns=[n.removeprefix(f"{feature} ") for n in names])
 
 

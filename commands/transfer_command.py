@@ -94,8 +94,9 @@ def transfer(
 
     Example: ris transfer me.jpg her.jpg --feature hair --alpha 1.3 --out out.png
     """
-    from ris.edit.named import check_name
-    from ris.edit.request import Request
+    from ris.commands.face_words import face_named, sweep_named
+    from ris.edit.provenance import check_suffix
+    from ris.edit.request import EditRequest
     from ris.method.features import EisOptions, MaskOptions
     from ris.query.searcher import parse_features
 
@@ -108,13 +109,16 @@ def transfer(
         eis = EisOptions(EisOptions.rho if rho is None else rho, epsilon)
     except ValueError as e:
         raise InputError(str(e)) from e
-    request = Request(
-        sources=[source, *(also or [])],
-        references=reference or [],
+    features = parse_features(feature or [])
+    opened = open_if_there(store)
+    there = opened is not None
+    request = EditRequest(
+        sources=[face_named(word, store=there) for word in (source, *(also or []))],
+        references=[face_named(word, store=there) for word in reference or []],
         from_query=from_query,
-        features=parse_features(feature or []),
+        features=features,
         alpha=alpha,
-        sweep=sweep,
+        sweep=None if sweep is None else sweep_named(sweep),
         steps=steps,
         compare=compare,
         paste=paste.value if paste else None,
@@ -122,19 +126,15 @@ def transfer(
         mask=options,
         eis=eis if method is Method.eis else None,
         size=size,
-        mark=not unmarked,
     )
-    opened = open_if_there(store)
-    request.check(out)
-    for name in (*request.sources, *request.references):
-        check_name(name, store=opened is not None)
-    from ris.edit.fulfilment import carry_out
+    check_suffix(out, sweep=sweep is not None)
+    from ris.edit.editing import edit
 
-    session = None
+    models = None
     if generator is not None or device is not DeviceName.auto:
         from ris.ingest.session import Session
 
-        session = (
+        models = (
             Session.of_store(opened, generator_file=generator, device=device.value)
             if opened is not None
             else Session(generator_file=generator, device=device.value).at(home(store))
@@ -142,7 +142,9 @@ def transfer(
     if opened is not None and from_query is not None:
         build_missing(opened, request.features)
     with progress_bar("averaging masks", as_json) as progress:
-        facts = carry_out(request, out, opened, progress, session)
+        edited = edit(request, opened, models, progress)
+    edited.save(out, mark=not unmarked)
+    facts = edited.facts
     if as_json:
         print_json({"file": out, **facts})
     else:

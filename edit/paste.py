@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -11,7 +9,6 @@ from PIL import Image, ImageFilter
 
 from ris.ingest.alignment.quad import crop_matrix, side, whole
 
-Blend = Literal["crop", "change"]
 FEATHER = 0.08
 """Width of the fading border, in sides of the crop."""
 CHANGE = (0.04, 0.14)

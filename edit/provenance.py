@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -25,58 +26,83 @@ SOFTWARE, DESCRIPTION, USER_COMMENT = 0x0131, 0x010E, 0x9286
 EXIF_FOLDER = 0x8769
 KEY = "ris"
 STILLS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-ANIMATED = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG"}
+ANIMATED = {".gif": "GIF", ".webp": "WEBP"}
+"""Formats in which a sweep is an animation; in the others it is a strip."""
+MILLISECONDS = 120
+"""That each frame of an animation is shown."""
 
 
-def save_edit(
-    picture: Image.Image,
-    path: Path,
-    facts: Mapping[str, Any],
-    *,
-    frames: Sequence[Image.Image] = (),
-    milliseconds: int = 120,
-    mark: bool = True,
-) -> None:
-    """Writes a picture or an animation with its provenance; folders are made.
+def check_suffix(path: Path, *, sweep: bool = False) -> None:
+    """Refuses a file that no edit could be written to, before anything is computed for it.
 
     Args:
-        picture: what to write; of an animation the first frame.
         path: its suffix says the format.
-        facts: ready for JSON.
-        frames: further frames.
-        milliseconds: that each frame is shown.
-        mark: False leaves the provenance out.
+        sweep: whether the edit is one over alpha, which can be an animation.
 
     Raises:
         InputError: a suffix of no known format.
-        StoreError: it cannot be written.
     """
-    known = ANIMATED if frames else STILLS
-    suffix = path.suffix.lower()
-    if suffix not in known:
-        what = "an animation" if frames else "an edited picture"
-        raise InputError(f"{path}: {what} is written as {', '.join(known)}")
-    # of PNG: level 6 takes thrice the time for files as large
-    options: dict[str, Any] = {"quality": 95, "compress_level": 4}
-    if frames:
-        options |= {
-            "save_all": True,
-            "append_images": list(frames),
-            "duration": milliseconds,
-            "loop": 0,
-        }
-    if mark:
-        options |= _marks(known[suffix], facts)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            picture.save(temporary, known[suffix], **options)
-    except OSError as e:
-        raise disk_error(e, path) from e
+    known = STILLS | (ANIMATED if sweep else {})
+    if path.suffix.lower() not in known:
+        raise InputError(f"{path}: this is written as {', '.join(sorted(known))}")
+
+
+@dataclass(frozen=True, eq=False)
+class Edited:
+    """An edited picture, and how it was made.
+
+    Attributes:
+        picture: what was asked for.
+        facts: sources, references, features and settings, ready for JSON.
+        frames: of a sweep its faces, one by one; the picture is their strip.
+    """
+
+    picture: Image.Image
+    facts: Mapping[str, Any]
+    frames: Sequence[Image.Image] = ()
+
+    def save(self, path: Path, *, mark: bool = True) -> None:
+        """Writes the picture, or of a sweep under ``.gif`` or ``.webp`` an animation that swings
+        there and back again; folders are made.
+
+        Args:
+            path: its suffix says the format.
+            mark: False leaves the note out that the picture is synthetic and how it was made.
+
+        Raises:
+            InputError: a suffix of no known format.
+            StoreError: it cannot be written.
+        """
+        check_suffix(path, sweep=bool(self.frames))
+        suffix, picture = path.suffix.lower(), self.picture
+        # of PNG: level 6 takes thrice the time for files as large
+        options: dict[str, Any] = {"quality": 95, "compress_level": 4}
+        if self.frames and suffix in ANIMATED:
+            picture, *others = swing(self.frames)
+            options |= {
+                "save_all": True,
+                "append_images": others,
+                "duration": MILLISECONDS,
+                "loop": 0,
+            }
+        form = (STILLS | ANIMATED)[suffix]
+        if mark:
+            options |= _marks(form, self.facts)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as temporary:
+                picture.save(temporary, form, **options)
+        except OSError as e:
+            raise disk_error(e, path) from e
+
+
+def swing(frames: Sequence[Image.Image]) -> list[Image.Image]:
+    """Frames there and back again, so that an endless animation has no jump."""
+    return [*frames, *frames[-2:0:-1]]
 
 
 def read_facts(path: Path) -> dict[str, Any] | None:
-    """The facts that `save_edit` wrote; None where there are none."""
+    """The facts that `Edited.save` wrote; None where there are none."""
     with Image.open(path) as image:
         image.load()
         text = image.info.get(KEY)

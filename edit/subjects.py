@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
+from ris.data.manifest import Manifest
+from ris.data.shards import vectors
 from ris.data.store import Store
-from ris.edit.named import check_name, parse_seed
+from ris.edit.request import FaceName
+from ris.errors import InputError
+from ris.face_names import FaceId, Seed
+from ris.index.rows import row_tensors
 from ris.ingest.embedding import Embedder
 from ris.ingest.sampling import sample_w
 from ris.ingest.session import Session
+from ris.method.contribution import AverageScores
+from ris.method.eis import AVERAGED_FACES
 from ris.query.query_face import QueryFace, query_face, read_face
+from ris.query.searcher import search
 
 EDIT_RESOLUTION = 128
 """Widest activation whose channels are edited, at least: a search needs less, but the colour of
@@ -28,57 +37,56 @@ class Subject:
         name: for captions and notes: a file's name, an id, a seed.
         sigma: (C,) float32 style coefficients.
         scores: (K, C') float32 contribution scores.
-        path: the photo; None for a seed.
-        quad: (4, 2) the face's square in the photo; None where the photo is a face crop.
+        face: what was read of a photo, or stored; None for a seed.
     """
 
     name: str
     sigma: torch.Tensor
     scores: torch.Tensor
-    path: Path | None = None
-    quad: np.ndarray | None = None
+    face: QueryFace | None = None
 
 
-def subject(argument: str, session: Session, store: Store | None = None) -> Subject:
+def subject(name: FaceName, models: Session, store: Store | None = None) -> Subject:
     """Reads what was named.
 
     Args:
-        argument: a photo's path, ``seed:N``, or, with a store, the id of a face (which may be
-            abbreviated).
-        session: models and options, those of the store if there is one.
+        name: a photo, a seed, or, with a store, the id of a face (which may be abbreviated).
+        models: those of the store if there is one.
         store: where ids, and photos that were ingested, are looked up.
 
     Raises:
-        InputError: no such photo or seed, the photo gives no face, or an id without a store.
+        InputError: the photo gives no face, or an id without a store.
         QueryError: no such face.
-        MismatchError: the session's options are not the store's.
+        MismatchError: the models are not the store's.
     """
-    check_name(argument, store=store is not None)
-    if argument.startswith("seed:"):
-        return seed_subject(argument, session)
+    if isinstance(name, Seed):
+        given = {} if name.truncation is None else {"truncation": name.truncation}
+        face = edit_embedder(models).embed(sample_w(models.generator, name.number, **given))
+        return Subject(str(name), face.sigma, face.scores)
+    if isinstance(name, FaceId):
+        if store is None:
+            raise InputError(f"there is no store to look up the face {name} in")
+        return subject_of(query_face(store, name.id, models), models)
+    photo = os.fspath(name)  # type: ignore[arg-type]
     if store is not None:
-        return from_face(query_face(store, argument, session), session)
-    return from_face(read_face(Path(argument).expanduser(), session), session)
+        return subject_of(query_face(store, photo, models), models)
+    return subject_of(read_face(Path(photo).expanduser(), models), models)
 
 
-def edit_embedder(session: Session) -> Embedder:
-    """The session's embedder, with scores as wide as edits need them."""
-    embedder = session.embedder()
+def edit_embedder(models: Session) -> Embedder:
+    """The models' embedder, with scores as wide as edits need them."""
+    embedder = models.embedder()
     limit = embedder.max_resolution
     if limit is None or limit >= EDIT_RESOLUTION:
         return embedder
     return replace(embedder, max_resolution=EDIT_RESOLUTION)
 
 
-def from_face(face: QueryFace, session: Session) -> Subject:
+def subject_of(face: QueryFace, models: Session) -> Subject:
     """The subject of a face that was read already; scores that it lacks are computed."""
-    return Subject(
-        face.path.name,
-        torch.tensor(face.sigma),
-        edit_scores(torch.tensor(face.w), torch.tensor(face.scores), edit_embedder(session)),
-        face.path,
-        face.quad,
-    )
+    w, known = torch.tensor(face.w), torch.tensor(face.scores)
+    scores = edit_scores(w, known, edit_embedder(models))
+    return Subject(face.path.name, torch.tensor(face.sigma), scores, face)
 
 
 def edit_scores(w: torch.Tensor, known: torch.Tensor, embedder: Embedder) -> torch.Tensor:
@@ -88,13 +96,75 @@ def edit_scores(w: torch.Tensor, known: torch.Tensor, embedder: Embedder) -> tor
     return embedder.embed(w).scores
 
 
-def seed_subject(argument: str, session: Session) -> Subject:
-    """The generator's face of ``seed:N``.
+def found_subject(
+    source: Subject, features: dict[str, float], rank: int, store: Store | None, models: Session
+) -> Subject:
+    """The face that a search by a source's features finds.
+
+    Args:
+        source: a photo or a stored face.
+        features: weight of each feature.
+        rank: from 1, the nearest; negative: from -1, the furthest.
+        store: with indices of the features.
+        models: see `subject`.
 
     Raises:
-        InputError: not such a text, or a truncation above 1.
+        InputError: there is no store, the source is a seed, or fewer faces are found than that.
+        RisError: see `ris.query.searcher.search`.
     """
-    number, truncation = parse_seed(argument)
-    given = {} if truncation is None else {"truncation": truncation}
-    face = edit_embedder(session).embed(sample_w(session.generator, number, **given))
-    return Subject(argument, face.sigma, face.scores)
+    if store is None:
+        raise InputError("--from-query searches a store: run `ris ingest FOLDER` first")
+    if source.face is None:
+        raise InputError(f"a search starts from a photo or a stored face, not from {source.name}")
+    found = search(store, source.face, features, k=abs(rank))
+    matches = found.nearest if rank > 0 else found.furthest
+    if len(matches) < abs(rank):
+        raise InputError(f"the search found {len(matches)} faces, there is no rank {rank}")
+    return subject(FaceId(matches[abs(rank) - 1].id), models, store)
+
+
+def average_scores(
+    models: Session,
+    store: Store | None = None,
+    *,
+    faces: int = AVERAGED_FACES,
+    progress: Callable[[int, int], None] | None = None,
+) -> torch.Tensor:
+    """(K, C') scores averaged over faces: a store's first ones, or else of the generator's.
+
+    Args:
+        models: see `subject`.
+        store: its faces are taken if there are enough.
+        faces: how many.
+        progress: called with faces done and faces in all.
+    """
+
+    def averaged(scores: Iterator[torch.Tensor]) -> torch.Tensor:
+        average = AverageScores()
+        for face in scores:
+            average.add(face[None])
+            if progress:
+                progress(average.count, faces)
+        return average.mean()
+
+    if store is not None and store.manifest().rows >= faces:
+        embedder = edit_embedder(models)
+        return store.consistently(
+            lambda manifest: averaged(_stored_scores(store, manifest, faces, embedder))
+        )
+    return averaged(subject(Seed(seed), models).scores for seed in range(faces))
+
+
+def _stored_scores(
+    store: Store, manifest: Manifest, faces: int, embedder: Embedder
+) -> Iterator[torch.Tensor]:
+    """(K, C') scores of each of a store's first faces."""
+    settings = store.settings
+    for batch in store.batches(["w", "sigma", "scores"], manifest):
+        scores = row_tensors(batch, settings)[1]
+        codes = torch.tensor(vectors(batch, "w")).view(len(batch), settings.latent_rows, -1)
+        for code, known in zip(codes, scores, strict=True):
+            yield edit_scores(code, known, embedder)
+            faces -= 1
+            if not faces:
+                return

@@ -15,7 +15,7 @@ from PIL import Image
 from ris.data import shards
 from ris.data.manifest import Manifest
 from ris.data.store import Store
-from ris.edit.drawing import grid, pictures, render
+from ris.edit.editor import render
 from ris.errors import ImageError, InputError
 from ris.evaluate.submembership import (
     FACES,
@@ -25,9 +25,11 @@ from ris.evaluate.submembership import (
     feature_rows,
 )
 from ris.ingest.alignment.cut import cut_again
+from ris.ingest.sampling import to_picture
 from ris.ingest.session import Session
 from ris.method.kmeans import nearest, spherical_kmeans
 from ris.query.sheet import save_picture
+from ris.query.tiles import grid
 
 TILE = 160
 COLUMNS = 8
@@ -186,7 +188,7 @@ def _tiles(
                 tile = Image.fromarray(cut_again(store.resolve(row["path"]), quad, TILE))
             except ImageError:
                 session = session or Session.of_store(store)
-                tile = pictures(render(session.generator, sigma[i : i + 1]), TILE)[0]
+                tile = to_picture(render(session.generator, sigma[i : i + 1])[0], TILE)
                 drawn += 1
             tiles[int(inside[i])] = tile
     return tiles, drawn

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from ris.choices import Device
 from ris.data.models.shipped import catalogue_beside, load_catalogue, load_generator
 from ris.errors import InputError
 from ris.ingest.sampling import sample_w, to_picture
 from ris.query.sheet import save_picture
+from ris.query.tiles import Sheet
 
 COLOURS = (
     (64, 128, 255),  # eyes
@@ -84,15 +85,14 @@ def _sheet(tiles: list[tuple[Image.Image, Image.Image]], classes: tuple[str, ...
     pairs = min(4, len(tiles))
     rows = -(-len(tiles) // pairs)
     legend = 36
-    sheet = Image.new("RGB", (pairs * 2 * TILE, rows * TILE + legend), "white")
+    sheet = Sheet(pairs * 2 * TILE, rows * TILE + legend)
     for i, (picture, overlay) in enumerate(tiles):
         x, y = i % pairs * 2 * TILE, i // pairs * TILE
-        sheet.paste(picture, (x, y))
-        sheet.paste(overlay, (x + TILE, y))
-    pen = ImageDraw.Draw(sheet)
-    step = sheet.width / len(classes)
+        sheet.tile(picture, x, y)
+        sheet.tile(overlay, x + TILE, y)
+    step = sheet.picture.width / len(classes)
     for i, name in enumerate(classes):
         x, y = round(i * step) + 8, rows * TILE + 8
-        pen.rectangle((x, y, x + 18, y + 18), fill=COLOURS[i % len(COLOURS)])
-        pen.text((x + 24, y), name, (30, 30, 30), font=ImageFont.load_default(16))
-    return sheet
+        sheet.filled(x, y, 19, COLOURS[i % len(COLOURS)])
+        sheet.words(name, x + 24, y)
+    return sheet.picture

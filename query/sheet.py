@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from ris.data.durable import disk_error, replacing
 from ris.data.synthetic import DRAWN_NOTE
@@ -13,14 +13,12 @@ from ris.errors import ImageError, InputError
 from ris.ingest.alignment.cut import cut_again
 from ris.query.query_face import QueryFace
 from ris.query.searcher import Match, SearchResult
+from ris.query.tiles import PALE, Sheet
 
 TILE = 192
 GAP = 12
 LABEL = 26
 TITLE = 40
-PAPER = "white"
-INK = (30, 30, 30)
-PALE = (110, 110, 110)
 FRAME = (205, 60, 40)  # around the query
 
 
@@ -33,20 +31,19 @@ def contact_sheet(result: SearchResult, *, furthest: bool = True) -> Image.Image
     step_x, step_y = TILE + GAP, TILE + LABEL + GAP
     width = GAP + columns * step_x + GAP
     height = TITLE + LABEL * len(rows) + len(rows) * step_y + GAP
-    sheet = Image.new("RGB", (width, height), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    draw.text((GAP, 10), f"faces by {result.label}", INK, font=_font(20))
+    sheet = Sheet(width, height)
+    sheet.words(f"faces by {result.label}", GAP, 10, size=20)
     top = TITLE
-    _tile(sheet, result.query, GAP, top + LABEL, frame=True)
-    _caption(draw, GAP, top + LABEL + TILE, "query")
+    _query(sheet, result.query, GAP, top + LABEL)
+    _caption(sheet, GAP, top + LABEL + TILE, "query")
     for title, matches in rows:
-        draw.text((GAP + step_x + GAP, top + 2), title, PALE, font=_font(16))
+        sheet.words(title, GAP + step_x + GAP, top + 2, colour=PALE)
         for i, match in enumerate(matches):
             x = GAP + (i + 1) * step_x + GAP
-            _tile(sheet, match, x, top + LABEL)
-            _caption(draw, x, top + LABEL + TILE, f"{match.rank}.  {match.score:+.3f}")
+            _face(sheet, match, x, top + LABEL)
+            _caption(sheet, x, top + LABEL + TILE, f"{match.rank}.  {match.score:+.3f}")
         top += LABEL + step_y
-    return sheet
+    return sheet.picture
 
 
 def overview(results: Sequence[SearchResult], *, columns: int = 5) -> Image.Image:
@@ -54,17 +51,16 @@ def overview(results: Sequence[SearchResult], *, columns: int = 5) -> Image.Imag
     left = 92
     step = TILE + GAP // 2
     width = left + (columns + 1) * step + 2 * GAP
-    sheet = Image.new("RGB", (width, TITLE + len(results) * step + GAP), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    draw.text((left, 10), "query", INK, font=_font(20))
-    draw.text((left + step + GAP, 10), "most alike, by one feature at a time", INK, font=_font(20))
+    sheet = Sheet(width, TITLE + len(results) * step + GAP)
+    sheet.words("query", left, 10, size=20)
+    sheet.words("most alike, by one feature at a time", left + step + GAP, 10, size=20)
     for i, result in enumerate(results):
         y = TITLE + i * step
-        draw.text((GAP, y + TILE // 2 - 12), result.label, INK, font=_font(22))
-        _tile(sheet, result.query, left, y, frame=True)
+        sheet.words(result.label, GAP, y + TILE // 2 - 12, size=22)
+        _query(sheet, result.query, left, y)
         for j, match in enumerate(result.nearest[:columns]):
-            _tile(sheet, match, left + GAP + (j + 1) * step, y)
-    return sheet
+            _face(sheet, match, left + GAP + (j + 1) * step, y)
+    return sheet.picture
 
 
 def sheet_paths(out: Path, queries: Sequence[str]) -> list[Path]:
@@ -111,23 +107,19 @@ def save_picture(picture: Image.Image, path: Path) -> None:
         raise disk_error(e, path) from e
 
 
-def _tile(
-    sheet: Image.Image, face: Match | QueryFace, x: int, y: int, *, frame: bool = False
-) -> None:
-    draw = ImageDraw.Draw(sheet)
+def _query(sheet: Sheet, face: QueryFace, x: int, y: int) -> None:
+    _face(sheet, face, x, y)
+    sheet.frame(x, y, TILE, FRAME)
+
+
+def _face(sheet: Sheet, face: Match | QueryFace, x: int, y: int) -> None:
     try:
-        sheet.paste(Image.fromarray(cut_again(face.path, face.quad, TILE)), (x, y))
+        sheet.tile(Image.fromarray(cut_again(face.path, face.quad, TILE)), x, y)
     except ImageError as e:
         # the photo was moved or deleted since: its place in the ranking is still shown
-        draw.rectangle((x, y, x + TILE - 1, y + TILE - 1), fill=(235, 235, 235))
-        draw.multiline_text((x + 8, y + 8), f"{face.path.name}\n{e.reason}", PALE, font=_font(13))
-    if frame:
-        draw.rectangle((x - 3, y - 3, x + TILE + 2, y + TILE + 2), outline=FRAME, width=3)
+        sheet.filled(x, y, TILE)
+        sheet.words(f"{face.path.name}\n{e.reason}", x + 8, y + 8, size=13, colour=PALE)
 
 
-def _caption(draw: ImageDraw.ImageDraw, x: int, y: int, text: str) -> None:
-    draw.text((x + 2, y + 5), text, INK, font=_font(15))
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+def _caption(sheet: Sheet, x: int, y: int, text: str) -> None:
+    sheet.words(text, x + 2, y + 5, size=15)

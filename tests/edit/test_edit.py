@@ -10,16 +10,14 @@ import torch
 from PIL import Image
 
 from ris.data.store import Store
-from ris.edit import compose
-from ris.edit.compose import Studio, average_scores, from_query, pasted
-from ris.edit.drawing import HEAT, grid, heat_map, swing
-from ris.edit.feature_edits import TransferOptions
-from ris.edit.fulfilment import carry_out
+from ris.edit.editing import HEAT, edit, heat_map
+from ris.edit.editor import Editor, TransferOptions
 from ris.edit.paste import border_mask, change_mask, paste
-from ris.edit.provenance import NOTE, SOURCE_TYPE, read_facts, save_edit
-from ris.edit.request import Request
-from ris.edit.subjects import seed_subject, subject
+from ris.edit.provenance import NOTE, SOURCE_TYPE, Edited, check_suffix, read_facts, swing
+from ris.edit.request import EditRequest
+from ris.edit.subjects import average_scores, found_subject, subject
 from ris.errors import InputError, QueryError, StoreError
+from ris.face_names import FaceId, Seed
 from ris.index.build import build_indices
 from ris.ingest.alignment.cut import cut_again
 from ris.ingest.alignment.quad import crop
@@ -30,13 +28,13 @@ HAIR = {"hair": 1.0}
 
 
 @pytest.fixture(scope="module")
-def studio(session):
-    return Studio.of_session(session)
+def editor(session):
+    return Editor(session)
 
 
 @pytest.fixture(scope="module")
 def pair(session):
-    return seed_subject("seed:3", session), seed_subject("seed:7", session)
+    return subject(Seed(3), session), subject(Seed(7), session)
 
 
 @pytest.fixture(scope="module")
@@ -46,44 +44,32 @@ def ids(filled) -> list[str]:
 
 def test_seeds_ids_and_photos_name_the_same_face(session, filled, ids):
     row = filled.face(ids[0])
-    by_id = subject(ids[0][:12], session, filled)
+    by_id = subject(FaceId(ids[0][:12]), session, filled)
     by_photo = subject(str(filled.resolve(row.path)), session, filled)
     assert by_id.name == by_photo.name == Path(row.path).name
     assert torch.equal(by_id.sigma, by_photo.sigma)
     assert np.array_equal(by_id.sigma, row.sigma)
     seed = int(Path(row.path).stem.removeprefix("seed"))
-    by_seed = subject(f"seed:{seed}", session)
+    by_seed = subject(Seed(seed), session)
     torch.testing.assert_close(by_seed.sigma, by_id.sigma, rtol=1e-3, atol=1e-3)
-    mean = subject(f"seed:{seed}@0", session)
-    assert torch.equal(mean.sigma, subject("seed:1@0", session).sigma)
-
-
-@pytest.mark.parametrize(
-    ("name", "error", "message"),
-    [
-        ("seed:", InputError, "a seed is written seed:7"),
-        ("seed:7@1.5", InputError, "between 0 and 1"),
-        ("nowhere.jpg", InputError, "no photo nowhere.jpg"),
-        ("0123abcd", InputError, "no store to look up"),
-    ],
-)
-def test_what_names_no_face_is_refused(session, name, error, message):
-    with pytest.raises(error, match=message):
-        subject(name, session)
+    mean = subject(Seed(seed, 0), session)
+    assert torch.equal(mean.sigma, subject(Seed(1, 0), session).sigma)
 
 
 def test_an_unknown_id_is_refused(session, filled):
     with pytest.raises(QueryError, match="no face id"):
-        subject("ffffffffffffffffffff", session, filled)
+        subject(FaceId("ffffffffffffffffffff"), session, filled)
+    with pytest.raises(InputError, match="no store to look up the face 0123abcd"):
+        subject(FaceId("0123abcd"), session)
 
 
-def test_a_transfer_takes_the_feature_and_leaves_the_rest(studio, pair):
+def test_a_transfer_takes_the_feature_and_leaves_the_rest(editor, pair):
     """Hair becomes the reference's: where hair is, the picture moves towards it."""
     source, reference = pair
     before, after, other = (
-        studio.drawn(source),
-        studio.edited(source, reference, HAIR)[0],
-        studio.drawn(reference),
+        editor.drawn(source),
+        editor.edited(source, reference, HAIR)[0],
+        editor.drawn(reference),
     )
     side = (slice(None), slice(560, 720), slice(110, 200))  # long hair, and none
 
@@ -91,33 +77,33 @@ def test_a_transfer_takes_the_feature_and_leaves_the_rest(studio, pair):
         return float((a[side].mean((1, 2)) - b[side].mean((1, 2))).abs().mean())
 
     assert off(after, other) < 0.6 * off(before, other)
-    still = studio.edited(source, reference, HAIR, [0.0])[0]
+    still = editor.edited(source, reference, HAIR, [0.0])[0]
     assert torch.equal(still, before)
-    mouth = studio.edited(source, reference, {"mouth": 1.0})[0]
+    mouth = editor.edited(source, reference, {"mouth": 1.0})[0]
     change = (mouth - before).square().mean(0)
     inside = change[620:880, 330:700].sum() / change.sum()
     assert inside > 0.4  # a tenth of the picture
 
 
-def test_methods_and_rules_differ(studio, session, filled, pair):
+def test_methods_and_rules_differ(editor, session, filled, pair):
     average = average_scores(session, filled, faces=20)
     assert average.shape == pair[0].scores.shape
-    eis = studio.with_averaged_masks(average, EisOptions())
+    eis = Editor(session, TransferOptions(average=average, eis=EisOptions()))
     ways = {
-        "default": studio,
+        "default": editor,
         "EIS": eis,
-        "RIS soft": Studio.of_session(session, TransferOptions(MaskOptions())),
-        "RIS hard": Studio.of_session(session, TransferOptions(MaskOptions(kind="hard"))),
-        "rescaled": Studio.of_session(session, TransferOptions(rule="rescaled")),
+        "RIS soft": Editor(session, TransferOptions(MaskOptions())),
+        "RIS hard": Editor(session, TransferOptions(MaskOptions(kind="hard"))),
+        "rescaled": Editor(session, TransferOptions(rule="rescaled")),
     }
-    found = {n: s.editor.transfer(*pair, HAIR)[0] for n, s in ways.items()}
+    found = {n: way.transfer(*pair, HAIR)[0] for n, way in ways.items()}
     names = list(found)
     for i, first in enumerate(names):
         for second in names[:i]:
             assert not torch.equal(found[first], found[second])
-    assert eis.facts(*[[p] for p in pair], HAIR, [1.0])["method"] == "EIS"
+    assert (eis.options.method, editor.options.method) == ("EIS", "RIS score")
     with pytest.raises(InputError, match="unknown feature 'ears'"):
-        studio.editor.transfer(*pair, {"ears": 1.0})
+        editor.transfer(*pair, {"ears": 1.0})
 
 
 def test_averages_come_from_the_store_or_from_the_generator(session, filled):
@@ -129,7 +115,7 @@ def test_averages_come_from_the_store_or_from_the_generator(session, filled):
     assert np.allclose(found[:, : mean.shape[1]], mean, atol=1e-3)
     told = []
     few = average_scores(session, None, faces=2, progress=lambda *a: told.append(a))
-    seeds = [seed_subject(f"seed:{n}", session).scores for n in range(2)]
+    seeds = [subject(Seed(n), session).scores for n in range(2)]
     torch.testing.assert_close(few, torch.stack(seeds).mean(0))
     assert told == [(1, 2), (2, 2)]
 
@@ -139,12 +125,19 @@ def test_a_search_gives_the_reference(filled, session, ids, tmp_path):
     from ris.query.searcher import search
 
     found = search(filled, ids[4], HAIR, k=3)
-    assert from_query(filled, ids[4], HAIR, 2, session).path == found.nearest[1].path
-    assert from_query(filled, ids[4], HAIR, -3, session).path == found.furthest[2].path
-    with pytest.raises(InputError, match="counts from 1"):
-        from_query(filled, ids[4], HAIR, 0, session)
+    source = subject(FaceId(ids[4]), session, filled)
+
+    def at(rank: int, start=source, store=filled):
+        return found_subject(start, HAIR, rank, store, session)
+
+    assert at(2).face.path == found.nearest[1].path
+    assert at(-3).face.path == found.furthest[2].path
     with pytest.raises(InputError, match="there is no rank 500"):
-        from_query(filled, ids[4], HAIR, 500, session)
+        at(500)
+    with pytest.raises(InputError, match="not from seed:7"):
+        at(1, subject(Seed(7), session))
+    with pytest.raises(InputError, match="searches a store"):
+        at(1, store=None)
 
 
 def test_a_border_fades():
@@ -193,29 +186,35 @@ def test_pasting_undoes_the_crop():
     assert np.array_equal(outside, photo)
 
 
-def test_the_edit_goes_back_into_a_photo(studio, session, faces, tmp_path, monkeypatch):
+def test_the_edit_goes_back_into_a_photo(session, faces, tmp_path):
     """The face of a scene changes, its surroundings stay bit for bit."""
     scene = Image.new("RGB", (600, 420), (70, 120, 90))
     scene.paste(Image.open(sorted(faces.glob("*.jpg"))[3]).resize((256, 256)), (200, 90))
     path = tmp_path / "scene.png"
     scene.save(path)
-    source = subject(str(path), session)
-    assert source.quad is not None
-    reference = seed_subject("seed:7", session)
-    whole = pasted(studio, source, reference, HAIR)
-    assert whole.size == scene.size
-    a, b = np.asarray(whole, int), np.asarray(scene, int)
+    quad = subject(str(path), session).face.quad
+    assert quad is not None
+
+    def pasted(feature: str, blend: str, **changes) -> np.ndarray:
+        wanted = request(sources=[path], features={feature: 1.0}, paste=blend, **changes)
+        picture = edit(wanted, models=session).picture
+        assert picture.size == scene.size
+        return np.asarray(picture, int)
+
+    a, b = pasted("hair", "crop"), np.asarray(scene, int)
     assert np.array_equal(a[:, :120], b[:, :120]) and np.abs(a - b)[150:300, 250:400].mean() > 3
-    mouth = {"mouth": 1.0}
-    changed = pasted(studio, source, reference, mouth, blend="change")
-    kept = np.abs(np.asarray(changed, int) - b).max(2) == 0
+    kept = np.abs(pasted("mouth", "change") - b).max(2) == 0
     assert kept.mean() > 0.85
-    assert not kept[cut_lower_face(source.quad)].all()
+    assert not kept[cut_lower_face(quad)].all()
     with pytest.raises(InputError, match="seed:7 is no photo"):
-        pasted(studio, reference, source, HAIR)
-    path.unlink()
-    with pytest.raises(InputError, match=r"scene\.png: No such file"):
-        pasted(studio, source, reference, HAIR)
+        edit(request(sources=[Seed(7)], references=[path], paste="crop"), models=session)
+
+
+def test_a_photo_that_is_gone_is_not_pasted_into(session, filled, ids, monkeypatch):
+    """A stored face is edited without its photo, but there is nothing to put the edit into."""
+    monkeypatch.setattr(type(filled), "resolve", lambda _, path: Path("/gone") / path)
+    with pytest.raises(InputError, match=r"/gone/.*: No such file"):
+        edit(request(sources=[FaceId(ids[0])], paste="crop"), filled, session)
 
 
 def cut_lower_face(quad: np.ndarray) -> tuple[slice, slice]:
@@ -234,12 +233,7 @@ def test_heat_shows_change_and_no_change():
     assert (heat[:4] == HEAT[-1]).all() and (heat[4:] == HEAT[0]).all()
 
 
-def test_sheets_have_a_place_for_each():
-    tile = Image.new("RGB", (20, 20), "red")
-    sheet = np.asarray(grid([[tile, None], [None, tile]], columns=["a", "b"]))
-    red = (sheet == (255, 0, 0)).all(2)
-    assert red.sum() == 2 * 400
-    assert red[8:28, 8:28].all() and red[36:56, 36:56].all()
+def test_frames_swing_back():
     assert swing([1, 2, 3]) == [1, 2, 3, 2]
 
 
@@ -247,74 +241,74 @@ def test_sheets_have_a_place_for_each():
 def test_pictures_say_what_they_are(tmp_path, suffix):
     facts = {"sources": ["ä.jpg"], "alpha": [1.3]}
     path = tmp_path / "new" / f"out{suffix}"
-    frames = [Image.new("RGB", (32, 32), "blue")] if suffix == ".gif" else []
-    save_edit(Image.new("RGB", (32, 32), "red"), path, facts, frames=frames)
+    frames = [Image.new("RGB", (32, 32), c) for c in ("red", "blue")] if suffix == ".gif" else []
+    edited = Edited(Image.new("RGB", (32, 32), "red"), facts, frames)
+    edited.save(path)
     assert read_facts(path) == {"note": NOTE, **facts}
     if suffix != ".gif":
         assert SOURCE_TYPE.encode() in path.read_bytes()
     else:
         assert Image.open(path).n_frames == 2
-    save_edit(Image.new("RGB", (32, 32), "red"), path, facts, frames=frames, mark=False)
+    edited.save(path, mark=False)
     assert read_facts(path) is None
     assert SOURCE_TYPE.encode() not in path.read_bytes()
 
 
 def test_pictures_that_cannot_be_written_are_refused(tmp_path):
     picture = Image.new("RGB", (8, 8))
-    with pytest.raises(InputError, match="is written as .png"):
-        save_edit(picture, tmp_path / "a.tiff", {})
-    with pytest.raises(InputError, match="an animation is written as .gif"):
-        save_edit(picture, tmp_path / "a.jpg", {}, frames=[picture])
+    with pytest.raises(InputError, match="is written as .jpeg, .jpg, .png, .webp"):
+        Edited(picture, {}).save(tmp_path / "a.tiff")
+    with pytest.raises(InputError, match="is written as .jpeg"):
+        Edited(picture, {}).save(tmp_path / "a.gif")  # one picture is no animation
+    check_suffix(tmp_path / "a.gif", sweep=True)
     (tmp_path / "file").touch()
     with pytest.raises(StoreError):
-        save_edit(picture, tmp_path / "file" / "a.png", {})
+        Edited(picture, {}).save(tmp_path / "file" / "a.png")
 
 
-def request(**changes) -> Request:
-    given = {"sources": ["seed:3"], "references": ["seed:7"], "features": {"hair": 1.0}}
-    return Request(**(given | changes))
+def request(**changes) -> EditRequest:
+    given = {"sources": [Seed(3)], "references": [Seed(7)], "features": {"hair": 1.0}}
+    return EditRequest(**(given | changes))
 
 
 @pytest.mark.parametrize(
-    ("changes", "out", "message"),
+    ("changes", "message"),
     [
-        ({"references": []}, "a.png", "name a reference"),
-        ({"from_query": 1}, "a.png", "one of the two"),
-        ({"alpha": float("nan")}, "a.png", "alpha is a number"),
-        ({"sweep": "-1..2", "compare": True}, "a.png", "--sweep and --compare"),
-        ({"references": ["seed:1", "seed:2"], "paste": "crop"}, "a.png", "ask for one"),
-        ({"sweep": "-1..2", "steps": 1}, "a.png", "2 to 200 steps"),
-        ({"sweep": "up"}, "a.png", "a sweep is written -1..2"),
-        ({"sweep": "0..inf"}, "a.png", "a sweep is written -1..2"),
-        ({"size": 3}, "a.png", "at least 16 pixels"),
-        ({}, "a.gif", "this is written as"),
-        ({"references": [], "from_query": 1}, "a.png", "searches a store"),
+        ({"references": []}, "name a reference"),
+        ({"from_query": 1}, "one of the two"),
+        ({"references": [], "from_query": 0}, "counts from 1"),
+        ({"alpha": float("nan")}, "alpha is a number"),
+        ({"sweep": (-1, 2), "compare": True}, "--sweep and --compare"),
+        ({"references": [Seed(1), Seed(2)], "paste": "crop"}, "ask for one"),
+        ({"sweep": (-1, 2), "steps": 1}, "2 to 200 steps"),
+        ({"sweep": (0, float("inf"))}, "from one number to another"),
+        ({"size": 3}, "at least 16 pixels"),
     ],
 )
-def test_requests_that_make_no_sense_are_refused(changes, out, message, session, tmp_path):
+def test_requests_that_make_no_sense_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
-        carry_out(request(**changes), tmp_path / out, session=session)
-    assert not list(tmp_path.iterdir())
+        request(**changes)
 
 
 def test_requests_make_pictures(session, tmp_path):
     sizes = {
         "one.jpg": (request(size=128), (128, 128)),
         "full.png": (request(), (1024, 1024)),
-        "strip.png": (request(sweep="-1..2", steps=4, size=64), (8 + 4 * 72, 8 + 72 + 28)),
-        "swing.gif": (request(sweep="0..1", steps=3, size=64), (64, 64)),
+        "strip.png": (request(sweep=(-1, 2), steps=4, size=64), (8 + 4 * 72, 8 + 72 + 28)),
+        "swing.gif": (request(sweep=(0, 1), steps=3, size=64), (64, 64)),
         "grid.png": (
-            request(sources=["seed:3", "seed:4"], features={"hair": 1.0, "mouth": 1.0}, size=64),
+            request(sources=[Seed(3), Seed(4)], features={"hair": 1.0, "mouth": 1.0}, size=64),
             (8 + 2 * 72, 8 + 6 * 72 + 2 * 28 + 28),
         ),
         "compare.png": (request(compare=True, size=64), (8 + 4 * 72, 8 + 72 + 28)),
     }
     for name, (wanted, size) in sizes.items():
-        facts = carry_out(wanted, tmp_path / name, session=session)
+        edited = edit(wanted, models=session)
+        edited.save(tmp_path / name)
         with Image.open(tmp_path / name) as picture:
             assert picture.size == size, name
             assert getattr(picture, "n_frames", 1) == (4 if name == "swing.gif" else 1)
-        assert facts["sources"] == wanted.sources
+        assert edited.facts["sources"] == [str(source) for source in wanted.sources]
         assert read_facts(tmp_path / name)["features"] == wanted.features
     small = np.asarray(Image.open(tmp_path / "one.jpg"), float)
     large = Image.open(tmp_path / "full.png").resize((128, 128), Image.Resampling.LANCZOS)
@@ -325,9 +319,10 @@ def test_store_faces_are_edited_without_the_inverter(filled, ids, session, tmp_p
     def never(*_):
         raise AssertionError("nothing has to be inverted")
 
-    monkeypatch.setattr(compose.Session, "inverter", never)
+    monkeypatch.setattr(type(session), "inverter", never)
     store = Store.open(filled.folder)
-    wanted = request(sources=[ids[0]], references=[ids[1]], size=64)
-    facts = carry_out(wanted, tmp_path / "a.png", store, session=session)
-    assert facts["sources"] == [Path(store.face(ids[0]).path).name]
+    wanted = request(sources=[FaceId(ids[0])], references=[FaceId(ids[1])], size=64)
+    edited = edit(wanted, store, session)
+    edited.save(tmp_path / "a.png")
+    assert edited.facts["sources"] == [Path(store.face(ids[0]).path).name]
     assert cut_again(tmp_path / "a.png", None, 64).shape == (64, 64, 3)

@@ -17,7 +17,7 @@ from PIL import Image
 from ris.data.failures import FILE, Failure, read_failures, update_failures
 from ris.data.store import Store
 from ris.data.views import run_sql
-from ris.edit.provenance import save_edit
+from ris.edit.provenance import Edited
 from ris.errors import InputError, QueryError
 from ris.ingest.run import CollectionReport, ingest_collection
 from ris.ingest.sampling import sample_w
@@ -46,7 +46,7 @@ def mixed(work: Path) -> Path:
     (photos / "@eaDir" / "thumb.jpg").touch()
     (photos / ".DS_Store").touch()
     edited = Image.open(photos / "seed000100.jpg")
-    save_edit(edited, photos / "edited.jpg", {"features": {"eyes": 1}})
+    Edited(edited, {"features": {"eyes": 1}}).save(photos / "edited.jpg")
     os.mkfifo(photos / "pipe")
     return work
 
@@ -105,7 +105,7 @@ def test_files_that_are_no_photos_take_no_latent(work, session, generator):
     (photos / "latents.parquet").unlink()
     (photos / "a first.json").touch()
     (photos / "seed000100.xmp").touch()
-    save_edit(Image.new("RGB", (64, 64)), photos / "edit.png", {})
+    Edited(Image.new("RGB", (64, 64)), {}).save(photos / "edit.png")
     codes = np.stack([sample_w(generator, 100 + i).numpy() for i in range(4)])
     np.save(work / "codes.npy", codes)
     store = run(work, session, latents=work / "codes.npy").store
@@ -256,7 +256,7 @@ def test_whatever_ends_a_failure_takes_it_off_the_list(work, session):
     shutil.copy(work / "photos" / "seed000101.jpg", photos / "read.jpg")
     Image.open(photos / "seed000102.jpg").resize((250, 250)).save(photos / "read.jpg")  # a face
     (photos / "gone.jpg").unlink()
-    save_edit(Image.new("RGB", (64, 64)), photos / "edited.jpg", {})  # left out
+    Edited(Image.new("RGB", (64, 64)), {}).save(photos / "edited.jpg")  # left out
     run(work, session)
     assert [f.path for f in read_failures(store)] == ["photos/other.jpg"]
 

@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from ris.edit.provenance import save_edit
+from ris.edit.provenance import Edited
 from ris.errors import ImageError, InputError
 from ris.evaluate.plots import write_plot
 from ris.ingest.pictures.recognition import reason_against
@@ -219,8 +219,9 @@ def test_a_picture_by_its_name_alone_fails_and_is_not_passed_over(tmp_path):
 @pytest.mark.parametrize("size", [32, 600])
 def test_our_own_edits_are_left_out(tmp_path, suffix, size):
     noise = Image.effect_noise((size, size), 90).convert("RGB")
-    save_edit(noise, tmp_path / f"out{suffix}", {"features": {"eyes": 1.0}, "text": "x" * 20_000})
-    save_edit(noise, tmp_path / f"unmarked{suffix}", {}, mark=False)
+    facts = {"features": {"eyes": 1.0}, "text": "x" * 20_000}
+    Edited(noise, facts).save(tmp_path / f"out{suffix}")
+    Edited(noise, {}).save(tmp_path / f"unmarked{suffix}", mark=False)
     assert outcomes(tmp_path) == {EDITED: 1, "photo": 1}
     assert names(tmp_path) == [f"unmarked{suffix}"]
 
@@ -228,7 +229,7 @@ def test_our_own_edits_are_left_out(tmp_path, suffix, size):
 @pytest.mark.parametrize("suffix", [".png", ".gif", ".webp"])
 def test_our_own_animations_are_left_out(tmp_path, suffix):
     frames = [Image.effect_noise((300, 300), 90).convert("RGB") for _ in range(3)]
-    save_edit(frames[0], tmp_path / f"out{suffix}", {"features": {}}, frames=frames[1:])
+    Edited(frames[0], {"features": {}}, frames).save(tmp_path / f"out{suffix}")
     assert outcomes(tmp_path) == {EDITED: 1}
     with pytest.raises(InputError, match=r"no photos in .* \(1 x edited by RIS\)"):
         find_photos(tmp_path / f"out{suffix}")

@@ -11,7 +11,7 @@ import torch
 
 from ris.choices import TAU
 from ris.commands import search_commands, transfer_command
-from ris.edit.feature_edits import TransferOptions
+from ris.edit.editor import TransferOptions
 from ris.method.contribution import AverageScores, class_energy, pair_scores
 from ris.method.features import eligible, face_vector
 from ris.method.layout import StyleLayer, StyleLayout

@@ -1,4 +1,5 @@
-"""Which features go where, how far: edits of style coefficients (section 3.3 of the paper)."""
+"""Which features go where, how far: edits of style coefficients (section 3.3 of the paper), and the
+images of what comes out."""
 
 from __future__ import annotations
 
@@ -7,13 +8,17 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ris.edit.subjects import Subject
+from ris.data.manifest import StoreSettings
+from ris.edit.subjects import Subject, edit_embedder
 from ris.errors import InputError
+from ris.generators.generator import Generator
+from ris.ingest.session import Session
 from ris.method.eis import EisOptions, eis_mask
 from ris.method.features import TRANSFER_MASK
 from ris.method.layout import StyleLayout
 from ris.method.masks import MaskOptions, class_row
 from ris.method.transfer import ALPHA, Rule, direction, move, pair_mask
+from ris.once import once
 
 
 @dataclass(frozen=True)
@@ -44,14 +49,21 @@ class Editor:
     """Edits faces under one generator and catalogue.
 
     Attributes:
-        layout: style layout of the channels that scores cover.
-        classes: class names of the scores.
+        models: generator and catalogue.
         options: how transfers are made.
     """
 
-    layout: StyleLayout
-    classes: tuple[str, ...]
+    models: Session
     options: TransferOptions = field(default_factory=TransferOptions)
+
+    @once
+    def _settings(self) -> StoreSettings:
+        return edit_embedder(self.models).settings()
+
+    @property
+    def layout(self) -> StyleLayout:
+        """Style layout of the channels that scores cover."""
+        return self._settings.covered
 
     def mask(self, source: Subject, reference: Subject, feature: str) -> torch.Tensor:
         """(C',) what is taken of the reference.
@@ -59,16 +71,15 @@ class Editor:
         Raises:
             InputError: unknown feature.
         """
+        layout, classes = self.layout, self._settings.classes
         try:
-            class_row(self.classes, feature)
+            class_row(classes, feature)
         except ValueError as e:
             raise InputError(str(e)) from e
         if self.options.average is not None:
-            return eis_mask(
-                self.options.average, self.layout, self.classes, feature, self.options.eis
-            )
+            return eis_mask(self.options.average, layout, classes, feature, self.options.eis)
         pair = source.scores[None], reference.scores[None]
-        return pair_mask(*pair, self.layout, self.classes, feature, self.options.mask)[0]
+        return pair_mask(*pair, layout, classes, feature, self.options.mask)[0]
 
     def direction(
         self, source: Subject, reference: Subject, features: Mapping[str, float]
@@ -104,3 +115,26 @@ class Editor:
             raise InputError("alpha is a number")
         towards = self.direction(source, reference, features)
         return move(source.sigma[None], towards[None], steps)[0]
+
+    def edited(
+        self,
+        source: Subject,
+        reference: Subject,
+        features: Mapping[str, float],
+        alphas: Sequence[float] = (ALPHA,),
+    ) -> torch.Tensor:
+        """(A, 3, S, S) in [-1, 1]: `transfer`, drawn by the generator."""
+        sigma = self.transfer(source, reference, features, alphas)
+        return render(self.models.generator, sigma)
+
+    def drawn(self, subject: Subject) -> torch.Tensor:
+        """(3, S, S) in [-1, 1]: a face as the generator draws it."""
+        return render(self.models.generator, subject.sigma[None])[0]
+
+
+@torch.no_grad()
+def render(generator: Generator, sigma: torch.Tensor) -> torch.Tensor:
+    """(N, C) style coefficients -> (N, 3, S, S) in [-1, 1], one face at a time: on a CPU that
+    is as fast as a batch, and a face does not depend on its neighbours."""
+    rows = (generator.render(row[None].to(generator.device)).float().cpu() for row in sigma)
+    return torch.cat([row.clamp(-1, 1) for row in rows])
