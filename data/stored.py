@@ -19,6 +19,7 @@ from ris.data.known import KnownFaces
 from ris.data.manifest import Manifest
 from ris.data.sealed import DamagedError
 from ris.data.shards import FaceRow
+from ris.data.squares import square_of
 from ris.errors import MismatchError, QueryError, StoreError
 
 T = TypeVar("T")
@@ -184,8 +185,7 @@ class StoredFaces:
             for shard in manifest.shards:
                 light = shards.read_light(self.folder / FACES / shard.file, columns)
                 for r in light.filter(pc.is_in(light["id"], wanted)).to_pylist():
-                    whole = r["aligned"] or r["quad"] is None
-                    quad = None if whole else np.array(r["quad"], np.float32).reshape(4, 2)
+                    quad = square_of(r["quad"], r["aligned"], np.float32)
                     found[r["id"]] = (r["path"], quad)
             return found
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ris.data import shards
 from ris.data.manifest import Manifest
+from ris.data.squares import square_of
 from ris.data.store import Store
 from ris.edit.editor import render
 from ris.errors import ImageError, InputError
@@ -182,8 +183,7 @@ def _tiles(
         part = batch.take(pa.array(inside - start + len(batch)))
         sigma = torch.from_numpy(shards.vectors(part, "sigma").copy())
         for i, row in enumerate(part.select(["path", "aligned", "quad"]).to_pylist()):
-            known = row["quad"] is not None and not row["aligned"]
-            quad = np.array(row["quad"], np.float64).reshape(4, 2) if known else None
+            quad = square_of(row["quad"], row["aligned"])
             try:
                 tile = Image.fromarray(cut_again(store.resolve(row["path"]), quad, TILE))
             except ImageError:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 
 from ris.data.durable import replacing
 from ris.data.manifest import FILE
+from ris.data.squares import square_of
 from ris.data.store import Store
 from ris.errors import ImageError, InputError
 from ris.images import from_pixels
@@ -291,10 +292,8 @@ def open_set(argument: str, network: Extractor) -> FeatureSource:
 
 
 def _faces(store: Store) -> list[tuple[Path, np.ndarray | None]]:
-    found: list[tuple[Path, np.ndarray | None]] = []
-    for batch in store.rows(["path", "aligned", "quad"]):
-        for row in batch.to_pylist():
-            known = row["quad"] is not None and not row["aligned"]
-            quad = np.array(row["quad"], np.float64).reshape(4, 2) if known else None
-            found.append((store.resolve(row["path"]), quad))
-    return found
+    return [
+        (store.resolve(row["path"]), square_of(row["quad"], row["aligned"]))
+        for batch in store.rows(["path", "aligned", "quad"])
+        for row in batch.to_pylist()
+    ]

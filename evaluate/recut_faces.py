@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ris.data.manifest import Manifest
+from ris.data.squares import square_of
 from ris.data.store import Store
 from ris.errors import ImageError
 from ris.ingest.alignment.cut import cut_again
@@ -38,8 +39,7 @@ def faces_of(
     done = 0
     for batch in store.batches(["path", "aligned", "quad"], manifest):
         for row in batch.to_pylist():
-            known = row["quad"] is not None and not row["aligned"]
-            quad = np.array(row["quad"], dtype=np.float64).reshape(4, 2) if known else None
+            quad = square_of(row["quad"], row["aligned"])
             try:
                 yield read(store.resolve(row["path"]), quad, size)
             except ImageError:
