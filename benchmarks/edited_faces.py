@@ -7,7 +7,7 @@ Sets of faces: a reference set of other seeds; the first faces of the store as t
 faces with hair, then with the mouth, of faces of the store's second half, by RIS and by EIS. Each
 set is compared with the reference set (`ris.evaluate.frechet`). Pictures are the 128 px ones of the
 read-out (`ris.generators.readout`), in bfloat16 where the processor has it, not full renders.
-Features are kept in --out, one file a set, and not computed again.
+Embeddings are kept in --out, one file a set, and not computed again.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ris.data.shards import vectors
 from ris.data.store import Store
 from ris.edit.editor import Editor, TransferOptions
 from ris.edit.subjects import Subject, average_scores, edit_embedder, edit_scores
+from ris.evaluate.embeddings import Embeddings, Extractor, PooledHead
 from ris.evaluate.frechet import (
     SHARE,
     FrechetResult,
@@ -37,7 +38,6 @@ from ris.evaluate.frechet import (
     part_moments,
 )
 from ris.evaluate.markdown import markdown_table
-from ris.evaluate.picture_features import Extractor, Features, PooledHead
 from ris.evaluate.plots import frechet_plot
 from ris.index.rows import row_tensors
 from ris.ingest.inversion.optimisation import OptimisationInverter, load_inverter
@@ -111,10 +111,10 @@ def sets_of_faces(
 
 def features_of(
     path: Path, name: str, styles: Styles, faces: int, draw: Draw, network: Extractor
-) -> Features:
+) -> Embeddings:
     """A set's features, from the file where they are there already."""
     rows = np.empty((0, network.dim), np.float32)
-    if path.exists() and (kept := Features.load(path)).extractor == network.name:
+    if path.exists() and (kept := Embeddings.load(path)).extractor == network.name:
         rows = kept.rows[:faces]
     coming = styles(len(rows)) if len(rows) < faces else iter(())
     unsaved = 0
@@ -122,14 +122,14 @@ def features_of(
         rows = np.concatenate([rows, network(torch.cat([draw(sigma[None]) for sigma in chunk]))])
         unsaved += len(chunk)
         if unsaved >= SAVE_EVERY or len(rows) == faces:
-            Features(name, network.name, rows).save(path)
+            Embeddings(name, network.name, rows).save(path)
             print(f"{name}: {len(rows)}/{faces}", file=sys.stderr, flush=True)
             unsaved = 0
-    return Features(name, network.name, rows)
+    return Embeddings(name, network.name, rows)
 
 
 def advantage(
-    reference: Features, ris: Features, eis: Features, folds: int = FOLDS
+    reference: Embeddings, ris: Embeddings, eis: Embeddings, folds: int = FOLDS
 ) -> tuple[float, float]:
     """How much nearer RIS's edits are to the reference set than EIS's of the same pairs.
 

@@ -241,8 +241,8 @@ def eval_frechet(
         if not is_pattern(name) and not Path(name).expanduser().exists():
             raise InputError(f"no file or folder {name}")
     from ris.evaluate import plots
+    from ris.evaluate.embeddings import InceptionPool
     from ris.evaluate.frechet import evaluate_frechet
-    from ris.evaluate.picture_features import InceptionPool
 
     if plot:
         plots.check_plot(plot)

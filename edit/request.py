@@ -5,14 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ris.choices import ALPHA, Rule
 from ris.errors import InputError
-from ris.face_names import FaceId, Photo, Seed
+from ris.face_names import FaceId, Seed
 from ris.method.features import TRANSFER_MASK, EisOptions, MaskOptions
 
-FaceName = Photo | FaceId | Seed
+if TYPE_CHECKING:
+    import os
+
+    import numpy as np
+    from PIL import Image
+
+FaceName: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | bytes | FaceId | Seed"
+"""A photo (its path, a picture, (H, W, 3) uint8 pixels or a file's bytes), a stored face, or one that
+the generator makes up."""
 Blend = Literal["crop", "change"]
 MAX_STEPS = 200
 

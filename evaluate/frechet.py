@@ -1,10 +1,10 @@
-"""Fréchet distance between two sets of feature vectors, extrapolated to sets without end.
+"""Fréchet distance between two sets of embeddings, extrapolated to sets without end.
 
 Each set is summed up by its mean m and covariance S, as if it were a Gaussian; the distance is
 
     d = |m_1 - m_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2))
 
-(Dowson and Landau 1982). With features of an Inception network this is what Heusel et al. 2017
+(Dowson and Landau 1982). With embeddings of an Inception network this is what Heusel et al. 2017
 (arXiv:1706.08500) call FID; with those of another network it is another measure, on another
 scale. From n vectors a set it comes out too large, by a bias that is about proportional to 1/n,
 so Chong and Forsyth 2020 (arXiv:1911.07023) compute it for several n, fit a line over 1/n and
@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 
 from ris.errors import InputError, MismatchError
+from ris.evaluate.embeddings import EmbeddedSet, Extractor, PooledHead, open_set
 from ris.evaluate.markdown import markdown_table
-from ris.evaluate.picture_features import Extractor, FeatureSource, PooledHead, open_set
 
 SIZES = 10
 SHARE = 0.5
 """The smallest part. A smaller one would give the line more length, but with fewer pictures than
-about half the features' dimensions the bias is no straight line over 1/n any more."""
+about half the embeddings' dimensions the bias is no straight line over 1/n any more."""
 
 
 class Moments:
@@ -41,19 +41,19 @@ class Moments:
         self.mean = np.zeros(dim)
         self._squares = np.zeros((dim, dim))  # sum of outer products of deviations from the mean
 
-    def add(self, features: np.ndarray) -> None:
+    def add(self, embeddings: np.ndarray) -> None:
         """Adds (B, D) vectors.
 
         Raises:
             ValueError: vectors of another length, or numbers that are not finite.
         """
-        if features.ndim != 2 or features.shape[1] != len(self.mean):
-            raise ValueError(f"features are {features.shape}, expected (B, {len(self.mean)})")
-        if not len(features):
+        if embeddings.ndim != 2 or embeddings.shape[1] != len(self.mean):
+            raise ValueError(f"features are {embeddings.shape}, expected (B, {len(self.mean)})")
+        if not len(embeddings):
             return
-        if not np.isfinite(features).all():
+        if not np.isfinite(embeddings).all():
             raise ValueError("features that are not finite")
-        batch = features.astype(np.float64)
+        batch = embeddings.astype(np.float64)
         middle = batch.mean(0)
         batch -= middle
         step = middle - self.mean
@@ -76,7 +76,7 @@ class Moments:
 
 
 def frechet_distance(first: Moments, second: Moments) -> float:
-    """Fréchet distance of two Gaussians, in squared units of the features.
+    """Fréchet distance of two Gaussians, in squared units of the embeddings.
 
     The trace of the root of S_1 S_2 is the sum of the roots of the eigenvalues of
     S_1^(1/2) S_2 S_1^(1/2), which is symmetric and has no negative ones. So singular covariances
@@ -128,10 +128,10 @@ class Subsets:
         for row, size in zip(self._member, sizes, strict=True):
             row[rng.permutation(total)[:size]] = True
 
-    def add(self, numbers: np.ndarray, features: np.ndarray) -> None:
-        """Adds (B, D) features of the members with these (B,) numbers within the set."""
+    def add(self, numbers: np.ndarray, embeddings: np.ndarray) -> None:
+        """Adds (B, D) embeddings of the members with these (B,) numbers within the set."""
         for moments, member in zip(self.moments, self._member, strict=True):
-            moments.add(features[member[numbers]])
+            moments.add(embeddings[member[numbers]])
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class FrechetResult:
     """Distances of two sets by the size of the parts that were compared.
 
     Attributes:
-        extractor: what made the features; distances of different extractors do not compare.
+        extractor: what made the embeddings; distances of different extractors do not compare.
         first: name of the one set.
         second: of the other.
         counts: pictures of the first and the second set that were read.
@@ -247,7 +247,7 @@ class FrechetResult:
 
 
 def part_moments(
-    source: FeatureSource,
+    source: EmbeddedSet,
     *,
     sizes: int = SIZES,
     share: float = SHARE,
@@ -257,7 +257,7 @@ def part_moments(
     """Moments of random parts of a set, from the smallest to the whole.
 
     Memory is `sizes` times D^2 doubles, whatever the size of the set: 131 MB for ten parts of
-    1,280 features.
+    1,280 numbers.
 
     Args:
         source: the set.
@@ -275,8 +275,8 @@ def part_moments(
     shares = np.linspace(share, 1, sizes).tolist()
     try:
         parts = Subsets(source.total, shares, source.dim, np.random.default_rng(seed))
-        for numbers, features in source.batches():
-            parts.add(numbers, features)
+        for numbers, embeddings in source.batches():
+            parts.add(numbers, embeddings)
             if progress:
                 progress(len(numbers))
     except ValueError as e:
@@ -290,14 +290,14 @@ def part_moments(
 
 
 def compare(
-    first: FeatureSource,
-    second: FeatureSource,
+    first: EmbeddedSet,
+    second: EmbeddedSet,
     moments: tuple[list[Moments], list[Moments]],
 ) -> FrechetResult:
     """The distance of two sets whose parts are summed up already.
 
     Raises:
-        MismatchError: features of different extractors.
+        MismatchError: embeddings of different extractors.
     """
     check_comparable(first, second)
     distances, line = extrapolate(*moments)
@@ -313,8 +313,8 @@ def compare(
     )
 
 
-def check_comparable(first: FeatureSource, second: FeatureSource) -> None:
-    """Refuses features of different extractors.
+def check_comparable(first: EmbeddedSet, second: EmbeddedSet) -> None:
+    """Refuses embeddings of different extractors.
 
     Raises:
         MismatchError: as said.
@@ -339,7 +339,7 @@ def evaluate_frechet(
     """Reads and compares two sets of pictures.
 
     Args:
-        first: see `ris.evaluate.picture_features.open_set`.
+        first: see `ris.evaluate.embeddings.open_set`.
         second: likewise.
         sizes: see `part_moments`.
         share: likewise.

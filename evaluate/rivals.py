@@ -62,7 +62,7 @@ def embed_regions(backbone: EfficientNetLite, images: torch.Tensor) -> dict[str,
 
 
 @dataclass(frozen=True)
-class Embedding:
+class EmbeddedFaces:
     """Vectors of a collection's faces, in memory.
 
     Attributes:
@@ -84,7 +84,7 @@ class Embedding:
 @torch.no_grad()
 def embed_faces(
     faces: Iterable[np.ndarray | None], backbone: EfficientNetLite, identity: FaceRes
-) -> list[Embedding]:
+) -> list[EmbeddedFaces]:
     """``crop embedding`` and ``identity embedding`` of FFHQ crops.
 
     Args:
@@ -110,8 +110,8 @@ def embed_faces(
     note = f" ({unread} photos unread)" if unread else ""
     whole = torch.stack(people)
     return [
-        Embedding(f"crop embedding{note}", {f: torch.stack(rows) for f, rows in found.items()}),
-        Embedding(f"identity embedding{note}", dict.fromkeys(REGIONS, whole), by_feature=False),
+        EmbeddedFaces(f"crop embedding{note}", {f: torch.stack(rows) for f, rows in found.items()}),
+        EmbeddedFaces(f"identity embedding{note}", dict.fromkeys(REGIONS, whole), by_feature=False),
     ]
 
 
@@ -164,7 +164,7 @@ def photo_embeddings(
     *,
     read: FaceReader = cut_again,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Embedding]:
+) -> list[EmbeddedFaces]:
     """Reads every photo of a store again and embeds it (`embed_faces`); 25 kB a face stay in
     memory.
 

@@ -1,19 +1,10 @@
-"""How faces are named: by a photo, by an id, by a seed of the generator."""
+"""How faces are named that are no photos: by an id, by a seed of the generator."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
 
 from ris.errors import InputError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from PIL import Image
-
-Photo: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | bytes"
-"""A path, a PIL image, an RGB array (H, W, 3) of uint8, or the bytes of a picture's file."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from ris.errors import InputError, MismatchError
+from ris.evaluate.embeddings import Embeddings, open_set
 from ris.evaluate.frechet import (
     FrechetResult,
     Line,
@@ -21,7 +22,6 @@ from ris.evaluate.frechet import (
     frechet_distance,
     part_moments,
 )
-from ris.evaluate.picture_features import Features, open_set
 from ris.evaluate.plots import frechet_plot
 from ris.images import from_pixels
 from ris.ingest.alignment.cut import cut_again
@@ -39,7 +39,7 @@ class MeanColour:
     name = "mean colour"
     dim = 4
 
-    def picture(self, path, quad):
+    def image(self, path, quad):
         return from_pixels(cut_again(path, quad, 64)[None])[0]
 
     def __call__(self, images: torch.Tensor) -> np.ndarray:
@@ -155,8 +155,8 @@ def test_extrapolation_is_nearer_to_the_truth_than_the_plain_estimate():
     plain, extrapolated = [], []
     for seed in range(4):
         rng = np.random.default_rng(seed)
-        one = Features("one", "made up", rng.standard_normal((n, dims)) * scale)
-        two = Features("two", "made up", rng.standard_normal((n, dims)) * scale * 1.3)
+        one = Embeddings("one", "made up", rng.standard_normal((n, dims)) * scale)
+        two = Embeddings("two", "made up", rng.standard_normal((n, dims)) * scale * 1.3)
         two.rows[:, 3] += 1.0
         result = compare(one, two, (part_moments(one, seed=seed), part_moments(two, seed=seed)))
         plain.append(result.plain - truth)
@@ -224,9 +224,11 @@ def _column(batch):
 
 def test_features_of_another_network(tmp_path):
     rng = np.random.default_rng(0)
-    Features("x", "mine", rng.standard_normal((30, 3)).astype(np.float32)).save(tmp_path / "a.npz")
-    Features("x", "mine", rng.standard_normal((30, 3)) + 2).save(tmp_path / "b.npz")
-    Features("x", "yours", rng.standard_normal((30, 3))).save(tmp_path / "c.npz")
+    Embeddings("x", "mine", rng.standard_normal((30, 3)).astype(np.float32)).save(
+        tmp_path / "a.npz"
+    )
+    Embeddings("x", "mine", rng.standard_normal((30, 3)) + 2).save(tmp_path / "b.npz")
+    Embeddings("x", "yours", rng.standard_normal((30, 3))).save(tmp_path / "c.npz")
     a, b, c = (str(tmp_path / f"{n}.npz") for n in "abc")
     result = evaluate_frechet(a, b, network=MeanColour())
     assert result.extractor == "mine"
@@ -248,14 +250,14 @@ def test_features_of_another_network(tmp_path):
 def test_files_that_are_no_features(tmp_path, arrays, message):
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(InputError, match=message):
-        Features.load(tmp_path / "a.npz")
+        Embeddings.load(tmp_path / "a.npz")
 
 
 def test_the_command(tmp_path, ris):
     line = ("eval", "frechet")
     rng = np.random.default_rng(0)
     for name in "ab":
-        Features("x", "mine", rng.standard_normal((30, 3))).save(tmp_path / f"{name}.npz")
+        Embeddings("x", "mine", rng.standard_normal((30, 3))).save(tmp_path / f"{name}.npz")
     paint(tmp_path / "few", 2, 0)
     (tmp_path / "empty").mkdir()
     found = json.loads(ris(*line, "a.npz", "b.npz", "--json", "--plot", "new/f.svg").out)

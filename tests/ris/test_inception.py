@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from ris.data.hashing import file_sha256
 from ris.data.models.inception_files import load_inception
 from ris.errors import ModelFileError
+from ris.evaluate.embeddings import InceptionPool
 from ris.evaluate.frechet import Moments, frechet_distance
-from ris.evaluate.picture_features import InceptionPool
 from ris.networks.inception_v3 import InceptionV3, expected_shapes, pool
 
 AUXILIARY = (128 * 768 + 2 * 128) + (768 * 128 * 25 + 2 * 768) + (1000 * 768 + 1000)
@@ -107,7 +107,7 @@ def test_a_file_is_read_as_pytorch_fid_reads_it(fid_file, tmp_path):
     pixels = np.random.RandomState(4).randint(0, 256, (400, 400, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     network = InceptionPool(fid_file)
-    picture = network.picture(tmp_path / "a.png", None)
+    picture = network.image(tmp_path / "a.png", None)
     found = network(picture[None])
     assert picture.shape == (3, 299, 299) and found.shape == (1, 2048)
     expected = [1.718744, 0.504073, 0.260611, 0.405343, 0.510986, 0.524497]
@@ -116,9 +116,9 @@ def test_a_file_is_read_as_pytorch_fid_reads_it(fid_file, tmp_path):
     # the same square in the middle of a wider photo, and cut out as a quad
     wide = np.pad(pixels, ((0, 0), (30, 31), (0, 0)))
     Image.fromarray(wide).save(tmp_path / "b.png")
-    torch.testing.assert_close(network.picture(tmp_path / "b.png", None), picture)
+    torch.testing.assert_close(network.image(tmp_path / "b.png", None), picture)
     quad = np.array([[0, 0], [0, 400], [400, 400], [400, 0]], np.float64)
-    assert network.picture(tmp_path / "a.png", quad).shape == (3, 299, 299)
+    assert network.image(tmp_path / "a.png", quad).shape == (3, 299, 299)
 
 
 def test_wrong_weights_are_named(fid):

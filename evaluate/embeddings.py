@@ -1,6 +1,6 @@
-"""Feature vectors of sets of pictures: photos, a store's faces, or a file of given features.
+"""Embeddings of sets of pictures: of photos, of a store's faces, or given in a file.
 
-A file of features is an ``.npz`` without pickled objects, so that opening it runs no code::
+A file of embeddings is an ``.npz`` without pickled objects, so that opening it runs no code::
 
     features   (N, D) floats, one row a picture
     extractor  the name of what made them; files compare only under the same name
@@ -38,17 +38,17 @@ BATCH = 16
 
 
 class Extractor(Protocol):
-    """A network that turns pictures into vectors.
+    """A network that turns pictures into embeddings.
 
     Attributes:
         name: names network, layer, picture size and weights; goes with every number.
-        dim: D, length of a vector.
+        dim: D, length of an embedding.
     """
 
     name: str
     dim: int
 
-    def picture(self, path: Path, quad: np.ndarray | None) -> torch.Tensor:
+    def image(self, path: Path, quad: np.ndarray | None) -> torch.Tensor:
         """(3, S, S) in [-1, 1]: a photo's quad, or its central square, at the network's size.
 
         Raises:
@@ -62,7 +62,7 @@ class Extractor(Protocol):
 
 
 class PooledHead:
-    """EfficientNet-Lite0's head, averaged over the picture: 1,280 ImageNet features.
+    """EfficientNet-Lite0's head, averaged over the picture: 1,280 numbers of ImageNet.
 
     Args:
         backbone: the network; None loads it.
@@ -78,7 +78,7 @@ class PooledHead:
         weights = backbone.fingerprint.rpartition("-")[2][:8]
         self.name = f"EfficientNet-Lite0 pooled head at {SIZE} px ({weights})"
 
-    def picture(self, path: Path, quad: np.ndarray | None) -> torch.Tensor:
+    def image(self, path: Path, quad: np.ndarray | None) -> torch.Tensor:
         """See `Extractor`."""
         return from_pixels(cut_again(path, quad, SIZE)[None])[0]
 
@@ -95,7 +95,7 @@ class PooledHead:
 
 
 class InceptionPool:
-    """The pool features of Inception-v3: 2,048 numbers.
+    """The pool of Inception-v3: 2,048 numbers.
 
     A whole photo's central square is taken pixel by pixel and resized as pytorch-fid does, bilinear
     without antialiasing; a quad is cut out at the network's size.
@@ -114,7 +114,7 @@ class InceptionPool:
         self.dim = DIM
         self.name = f"Inception-v3 {self._network.variant} {digest[:8]}"
 
-    def picture(self, path: Path, quad: np.ndarray | None) -> torch.Tensor:
+    def image(self, path: Path, quad: np.ndarray | None) -> torch.Tensor:
         """See `Extractor`."""
         if quad is not None:
             return from_pixels(cut_again(path, quad, INCEPTION_SIZE)[None])[0]
@@ -138,8 +138,8 @@ def _resized(images: torch.Tensor) -> torch.Tensor:
     return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
 
-class FeatureSource(Protocol):
-    """A set of pictures as feature vectors."""
+class EmbeddedSet(Protocol):
+    """A set of pictures as embeddings."""
 
     @property
     def name(self) -> str:
@@ -148,7 +148,7 @@ class FeatureSource(Protocol):
 
     @property
     def extractor(self) -> str:
-        """Name of what makes the vectors."""
+        """Name of what makes the embeddings."""
         ...
 
     @property
@@ -167,13 +167,13 @@ class FeatureSource(Protocol):
         ...
 
     def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(B,) numbers within the set and their (B, D) features, again and again the same."""
+        """(B,) numbers within the set and their (B, D) embeddings, again and again the same."""
         ...
 
 
 @dataclass
-class Features:
-    """Given features: (N, D) `rows` made by `extractor`."""
+class Embeddings:
+    """Given embeddings: (N, D) `rows` made by `extractor`."""
 
     name: str
     extractor: str
@@ -191,7 +191,7 @@ class Features:
         return len(self.rows)
 
     def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """See `FeatureSource`."""
+        """See `EmbeddedSet`."""
         for start in range(0, len(self.rows), 256):
             part = self.rows[start : start + 256]
             yield np.arange(start, start + len(part)), part
@@ -202,7 +202,7 @@ class Features:
             np.savez(f, features=self.rows, extractor=np.array(self.extractor))
 
     @classmethod
-    def load(cls, path: Path) -> Features:
+    def load(cls, path: Path) -> Embeddings:
         """Reads such a file.
 
         Raises:
@@ -231,7 +231,7 @@ class Pictures:
     Attributes:
         name: for tables.
         places: photo, and the quad of the face in it; None for the photo's central square.
-        network: makes the vectors.
+        network: makes the embeddings.
         unread: pictures that could not be read in the last pass.
     """
 
@@ -247,7 +247,7 @@ class Pictures:
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
+        """Length of an embedding."""
         return self.network.dim
 
     @property
@@ -256,26 +256,26 @@ class Pictures:
         return len(self.places)
 
     def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """See `FeatureSource`."""
+        """See `EmbeddedSet`."""
         self.unread = 0
         for start in range(0, self.total, BATCH):
-            pictures: dict[int, torch.Tensor] = {}
+            images: dict[int, torch.Tensor] = {}
             for number, (path, quad) in enumerate(self.places[start : start + BATCH], start):
                 try:
-                    pictures[number] = self.network.picture(path, quad)
+                    images[number] = self.network.image(path, quad)
                 except ImageError:
                     self.unread += 1
-            if pictures:
-                features = self.network(torch.stack(list(pictures.values())))
-                yield np.array(list(pictures), dtype=np.int64), features
+            if images:
+                rows = self.network(torch.stack(list(images.values())))
+                yield np.array(list(images), dtype=np.int64), rows
 
 
-def open_set(argument: str, network: Extractor) -> FeatureSource:
+def open_set(argument: str, network: Extractor) -> EmbeddedSet:
     """What an argument of `ris eval frechet` names.
 
     Args:
         argument: the folder of a store (its faces, cut out as they were ingested), an ``.npz``
-            file of features, or what `ris.ingest.sources.sources.find_photos` takes (the photos'
+            file of embeddings, or what `ris.ingest.sources.sources.find_photos` takes (the photos'
             central squares).
         network: embeds pictures.
 
@@ -285,7 +285,7 @@ def open_set(argument: str, network: Extractor) -> FeatureSource:
     """
     path = Path(argument).expanduser()
     if path.suffix == ".npz" and path.is_file():
-        return Features.load(path)
+        return Embeddings.load(path)
     if (path / FILE).is_file():
         return Pictures(argument, _faces(Store.open(path)), network)
     return Pictures(argument, [(photo, None) for photo in find_photos(argument)], network)
