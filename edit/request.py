@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FaceName: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | bytes | FaceId | Seed"
-"""A photo (its path, a picture, (H, W, 3) uint8 pixels or a file's bytes), a stored face, or one that
-the generator makes up."""
+"""A photo (its path, a picture, (H, W, 3) uint8 pixels, or a file's bytes), a stored face, or one
+that the generator makes up."""
 Blend = Literal["crop", "change"]
 MAX_STEPS = 200
 
