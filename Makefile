@@ -14,8 +14,8 @@ help:
 	@echo "make core   run the core of the tests on the oldest and the newest Python, with the lowest and"
 	@echo "            the newest versions of dependencies"
 	@echo "make lint   set up, then run ruff and mypy"
-	@echo "make docs   write docs/cli.md from the commands' help"
-	@echo "make results  recompute docs/results.md from a labelled store: STORE=out/celeba/.ris, and"
+	@echo "make docs   write docs/reference/commands.md from the commands' help"
+	@echo "make results  recompute docs/lab/results.md from a labelled store: STORE=out/celeba/.ris, and"
 	@echo "              of options from one with wider scores: ABLATION=out/celeba128/.ris"
 	@echo "make bench  measure speed and memory; BENCH='--store S --photos P' for faces of your own"
 	@echo "make torture  faults of disks, files, neighbours and limits, see docs/torture.md: MINUTES=60"
@@ -44,7 +44,7 @@ lint: setup
 	$(BIN)/mypy
 
 docs: setup
-	$(BIN)/python -m typer cli.py utils docs --name ris --output docs/cli.md
+	$(BIN)/python -m typer cli.py utils docs --name ris --output docs/reference/commands.md
 
 STORE ?= out/celeba/.ris
 IDENTITY ?= identity

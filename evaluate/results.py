@@ -1,4 +1,4 @@
-"""Recomputes the tables and figures of docs/results.md from a store.
+"""Recomputes the tables and figures of docs/lab/results.md from a store.
 
     python -m ris.evaluate.results --store out/celeba/.ris --identity identity \\
         --ablation-store out/celeba128/.ris
@@ -84,12 +84,12 @@ def main() -> None:
     parser.add_argument("--identity", help="metadata column that says who a face is")
     parser.add_argument("--queries", type=int, default=0, help="0: every face is one")
     parser.add_argument("--k", type=int, default=5)
-    parser.add_argument("--document", type=Path, default=Path("docs/results.md"))
+    parser.add_argument("--document", type=Path, default=Path("docs/lab/results.md"))
+    parser.add_argument("--images", type=Path, default=Path("docs/images"))
     args = parser.parse_args()
-    images = args.document.parent / "images"
     store = Store.open(args.store)
     other = store if args.ablation_store is None else Store.open(args.ablation_store)
-    options = args.identity, args.queries, args.k, images
+    options = args.identity, args.queries, args.k, args.images
     for name, table in chain(tables(store, *options), ablation_tables(other, *options)):
         text = fill(args.document.read_text(encoding="utf-8"), name, table)
         with replacing(args.document) as temporary:

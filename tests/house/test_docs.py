@@ -1,14 +1,30 @@
-"""Documentation that is checked: the command reference, the README's snippets, links."""
+"""Documentation that is checked: the command reference, snippets, links, commands and modules."""
 
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+import typer
 from conftest import ROOT
+
+from ris.cli import app
+
+REFERENCE = ROOT / "docs" / "reference" / "commands.md"
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def page_name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=page_name)
 
 
 def test_the_command_reference_is_current():
@@ -20,7 +36,7 @@ def test_the_command_reference_is_current():
         check=True,
         cwd=ROOT,
     )
-    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8").strip() == made.stdout.strip()
+    assert REFERENCE.read_text(encoding="utf-8").strip() == made.stdout.strip()
 
 
 def test_the_readmes_python_runs(filled, monkeypatch, tmp_path, capsys):
@@ -37,9 +53,73 @@ def iter_paths(store):
         yield from batch.column(0).to_pylist()
 
 
-@pytest.mark.parametrize("page", ["README.md", *(p.name for p in (ROOT / "docs").glob("*.md"))])
-def test_links_lead_somewhere(page):
-    path = ROOT / page if page == "README.md" else ROOT / "docs" / page
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
-        if not target.startswith("http"):
-            assert (path.parent / target).exists(), f"{page}: {target}"
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    titles = re.findall(r"^#+ +(.+?) *$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    shown = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", title) for title in titles)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in shown}
+
+
+@every_page
+def test_links_and_pictures_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text):
+        target, _, anchor = link.partition("#")
+        if re.match(r"(https?|mailto):", target):
+            continue
+        where = page.parent / target if target else page
+        assert where.exists(), link
+        if anchor and where.suffix == ".md":
+            assert anchor in anchors(where), link
+
+
+def code(page: Path) -> list[str]:
+    """The code of a page: inline, and line by line of its blocks, continued lines joined."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = re.findall(r"^```.*?\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    indented = re.findall(r"^ {4,}(\S.*)$", text, re.MULTILINE)
+    lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    return lines + indented + re.findall(r"`([^`\n]+)`", text)
+
+
+@every_page
+def test_modules_and_scripts_that_are_named_exist(page):
+    for line in code(page):
+        for name in re.findall(r"\bpython3? -m ([\w.]+\w)", line):
+            assert find_spec(name), f"{name} in: {line}"
+        for script in re.findall(r"\bpython3? ([\w./]+\.py)\b", line):
+            assert (ROOT / script).is_file(), f"{script} in: {line}"
+
+
+@every_page
+def test_make_targets_that_are_named_exist(page):
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for line in code(page):
+        for target in re.findall(r"^make ([a-z]+)", line):
+            assert target in targets, line
+
+
+def options_of(command) -> set[str]:
+    return {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
+
+
+@every_page
+def test_commands_of_ris_that_are_named_have_these_options(page):
+    if page == REFERENCE:
+        return
+    root = typer.main.get_command(app)
+    for line in code(page):
+        if not re.match(r"ris [a-z]", line):
+            continue
+        words = re.split(r"\s[|#>;&]|\s2>|\s…", line)[0]
+        try:
+            _, *arguments = shlex.split(words)
+        except ValueError:
+            _, *arguments = words.split()
+        command = root
+        while arguments and (commands := getattr(command, "commands", None)):
+            assert arguments[0] in commands, line
+            command = commands[arguments.pop(0)]
+        known = options_of(command) | {"--help", "-h"}
+        named = {word.split("=")[0] for word in arguments if word.startswith("--")} - {"--"}
+        assert named <= known, f"{sorted(named - known)} in: {line}"
