@@ -58,6 +58,13 @@ def test_numbers_that_machines_do_not_change_are_noticed(recorded):
     assert line.startswith("printed/query id exact/nearest[0]/score: ")
 
 
+def test_a_setting_may_not_move_at_all(recorded):
+    values = copy.deepcopy(recorded.values)
+    values["index exact"]["eyes"]["meta"]["extra"]["mask"]["tau"] += 1e-6
+    (line,) = differences(recorded, replace(recorded, values=values))
+    assert line.startswith("index exact/eyes/meta/extra/mask/tau: ")
+
+
 def test_one_bit_is_noticed_between_exact_recordings(recorded):
     exact = replace(recorded, exact=True)
     name = "index exact/eyes/vectors"
