@@ -23,7 +23,7 @@ from PIL import Image
 
 from ris.data.models.asset_files import asset_path
 from ris.data.models.registry import model_file
-from ris.ingest.alignment import FaceFinder
+from ris.ingest.alignment.finder import FaceFinder
 from ris.ingest.alignment.landmarker_file import MODEL, Networks, load_networks, read_networks
 
 FILES = {

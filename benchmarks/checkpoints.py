@@ -21,7 +21,7 @@ import torch
 from benchmarks.arguments import parser_of
 from ris.data.models.shipped import load_generator
 from ris.generators.generator import Generator
-from ris.ingest.inversion.checkpoint_inverter import load_checkpoint_inverter
+from ris.ingest.inversion.encoder_inverter import load_checkpoint_inverter
 from ris.memory import keep_freed_memory
 from ris.method.catalogue import CLASSES, FeatureCatalogue
 from ris.method.catalogue_fit import CLUSTERS, feature_layers

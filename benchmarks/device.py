@@ -27,9 +27,9 @@ from benchmarks.measures.processes import timed
 from ris.evaluate.markdown import markdown_table
 from ris.images import from_pixels
 from ris.ingest.inversion.optimisation import load_inverter
+from ris.ingest.loaded_models import Models
 from ris.ingest.pipeline import DEVICE_FACES
 from ris.ingest.reading import AT_ONCE
-from ris.ingest.session import Session
 from ris.ingest.sources.sources import find_photos
 from ris.memory import keep_freed_memory
 
@@ -53,8 +53,8 @@ def rate(work: Callable[[], Any], faces: int) -> float:
 
 def steps(device: str, faces: int) -> dict[str, float]:
     """Faces a second of each step on one device."""
-    session = Session(device=device)  # type: ignore[arg-type]
-    embedder, inverter, generator = session.embedder(), session.inverter(), session.generator
+    models = Models(device=device)  # type: ignore[arg-type]
+    embedder, inverter, generator = models.embedder, models.inverter, models.generator
     rng = np.random.default_rng(0)
     pixels = [rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8) for _ in range(faces)]
     images = from_pixels(np.stack(pixels))

@@ -41,8 +41,8 @@ from ris.evaluate.markdown import markdown_table
 from ris.evaluate.plots import frechet_plot
 from ris.index.rows import row_tensors
 from ris.ingest.inversion.optimisation import OptimisationInverter, load_inverter
+from ris.ingest.loaded_models import Models
 from ris.ingest.sampling import sample_w
-from ris.ingest.session import Session
 from ris.memory import keep_freed_memory
 from ris.method.transfer import ALPHA
 
@@ -60,9 +60,9 @@ Styles = Callable[[int], Iterator[torch.Tensor]]
 """From which face on -> (C,) style coefficients of that face and the following ones."""
 
 
-def subjects(store: Store, session: Session, start: int) -> Iterator[Subject]:
+def subjects(store: Store, models: Models, start: int) -> Iterator[Subject]:
     """The store's faces from row `start` on."""
-    embedder = edit_embedder(session)
+    embedder = edit_embedder(models)
     row = 0
     for batch in store.batches(["id", "w", "sigma", "scores"]):
         if row + len(batch) > start:
@@ -78,25 +78,25 @@ def subjects(store: Store, session: Session, start: int) -> Iterator[Subject]:
 
 
 def sets_of_faces(
-    store: Store, session: Session, faces: int, features: Sequence[str], alpha: float
+    store: Store, models: Models, faces: int, features: Sequence[str], alpha: float
 ) -> dict[str, Styles]:
     """The sets by name, as style coefficients."""
-    average = average_scores(session, store)
+    average = average_scores(models, store)
     half = store.manifest().rows // 2
     methods = {"RIS": TransferOptions(), "EIS": TransferOptions(average=average)}
 
     def sampled(start: int) -> Iterator[torch.Tensor]:
         for seed in range(FIRST_SEED + start, FIRST_SEED + faces):
             with torch.no_grad():
-                yield session.generator.sigma(sample_w(session.generator, seed)[None])[0]
+                yield models.generator.sigma(sample_w(models.generator, seed)[None])[0]
 
     def plain(start: int) -> Iterator[torch.Tensor]:
-        return (s.sigma for s in islice(subjects(store, session, start), faces - start))
+        return (s.sigma for s in islice(subjects(store, models, start), faces - start))
 
     def edited(editor: Editor, feature: str) -> Styles:
         def styles(start: int) -> Iterator[torch.Tensor]:
-            sources = islice(subjects(store, session, start), faces - start)
-            pairs = zip(sources, subjects(store, session, half + start), strict=False)
+            sources = islice(subjects(store, models, start), faces - start)
+            pairs = zip(sources, subjects(store, models, half + start), strict=False)
             return (editor.transfer(a, b, {feature: 1.0}, [alpha])[0] for a, b in pairs)
 
         return styles
@@ -104,7 +104,7 @@ def sets_of_faces(
     found: dict[str, Styles] = {REFERENCE: sampled, UNEDITED: plain}
     for feature in features:
         for name, options in methods.items():
-            editor = Editor(session, options)
+            editor = Editor(models, options)
             found[f"{feature}, {name}"] = edited(editor, feature)
     return found
 
@@ -182,12 +182,12 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Draws what is missing, prints the table, writes results.json."""
     args = parse_arguments(arguments)
     store = Store.open(args.store)
-    session = Session.of_store(store)
-    store.settings.check(session.embedder().settings(), store.folder)
+    models = Models.of_store(store)
+    store.settings.check(models.embedder.settings(), store.folder)
     rows = store.manifest().rows
     if rows < 2 * args.faces:
         raise SystemExit(f"{args.store} has {rows} faces, not {2 * args.faces}")
-    inverter: OptimisationInverter = load_inverter(session.generator)
+    inverter: OptimisationInverter = load_inverter(models.generator)
     network = PooledHead(inverter.backbone)
 
     @torch.no_grad()
@@ -199,9 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     folder = args.out / made
     folder.mkdir(parents=True, exist_ok=True)
     sets = {}
-    for name, styles in sets_of_faces(
-        store, session, args.faces, args.features, args.alpha
-    ).items():
+    for name, styles in sets_of_faces(store, models, args.faces, args.features, args.alpha).items():
         path = folder / f"{name.replace(', ', '-')}.npz"
         sets[name] = features_of(path, name, styles, args.faces, draw, network)
     moments = {

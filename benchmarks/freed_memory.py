@@ -26,9 +26,9 @@ if sys.argv[1] == "kept":
 import torch
 from ris.edit.subjects import subject
 from ris.face_names import Seed
-from ris.ingest.session import Session
-session = Session()
-face = subject(Seed(1), session)
+from ris.ingest.loaded_models import Models
+models = Models()
+face = subject(Seed(1), models)
 
 def seconds(work, times=6):
     found = []
@@ -39,8 +39,8 @@ def seconds(work, times=6):
     return sorted(found)[times // 2]
 
 with torch.inference_mode():
-    render = seconds(lambda: session.generator.render(face.sigma[None]))
-    scores = seconds(lambda: subject(Seed(2), session))
+    render = seconds(lambda: models.generator.render(face.sigma[None]))
+    scores = seconds(lambda: subject(Seed(2), models))
 print(json.dumps([render, scores, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 """
 WAYS = ("as it comes", "kept")

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,14 +30,15 @@ from ris.errors import ImageError
 from ris.evaluate.markdown import markdown_table
 from ris.ingest.alignment.cut import Aligner
 from ris.ingest.alignment.finder import Face, FaceFinder
-from ris.ingest.alignment.pyramid import Pixels
+from ris.ingest.alignment.squares import Pixels
+from ris.ingest.loaded_models import Models
 from ris.ingest.pictures.decode import decode, hash_photo
 from ris.ingest.pipeline import AHEAD
-from ris.ingest.reading import PhotoReader, Task
-from ris.ingest.session import Session
+from ris.ingest.reading import RowReader, Task
 from ris.ingest.sources.sources import find_photos
 from ris.ingest.threads import one_thread
 from ris.memory import keep_freed_memory
+from ris.once import once
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,7 +79,7 @@ class TimedAligner(Aligner):
 
     clock: Clock = field(default_factory=Clock)
 
-    @cached_property
+    @once
     def finder(self) -> FaceFinder:
         """The finder behind it."""
         return TimedFinder(self.clock)
@@ -98,10 +99,11 @@ class Timed:
 
 def stages(photos: Sequence[Path]) -> dict[str, float]:
     """CPU milliseconds of a face by stage, on one thread."""
-    session, clock = Session(), Clock()
-    embedder = Timed(session.embedder(), "embed_all", "activations and scores", clock)
-    inverter = Timed(session.inverter(), "invert", "encode", clock)
-    reader = PhotoReader(embedder, lambda: inverter, TimedAligner(clock=clock))
+    models, clock = Models(), Clock()
+    embedder = Timed(models.embedder, "embed_all", "activations and scores", clock)
+    inverter = Timed(models.inverter, "invert", "encode", clock)
+    vars(models).update(embedder=embedder, inverter=inverter, aligner=TimedAligner(clock=clock))
+    reader = RowReader(models)
     faces = 0
     rows: list[FaceRow] = []
     with one_thread(), tempfile.TemporaryDirectory() as folder:

@@ -34,20 +34,16 @@ from benchmarks.measures import Measure, compare_all, describe_all, standard
 from benchmarks.measures.codes import Codes
 from benchmarks.measures.paired_results import SECONDS, THUMBNAIL, Results, as_table, summary
 from benchmarks.measures.pixels import scaled
-from ris.data.hashing import file_sha256
+from ris.data.durable import file_sha256
 from ris.data.models.asset_files import load_tensors
 from ris.data.models.shipped import load_generator
 from ris.errors import ModelFileError, RisError
 from ris.generators.mobilestylegan import MobileStyleGAN
 from ris.images import from_pixels, to_pixels
+from ris.ingest.inversion.contract import Inverter
 from ris.ingest.inversion.encoder_inverter import EncoderInverter, load_encoder_inverter, unpack
 from ris.ingest.inversion.inverters import RefinedInverter
-from ris.ingest.inversion.optimisation import (
-    REFINEMENT,
-    Inverter,
-    OptimisationInverter,
-    load_inverter,
-)
+from ris.ingest.inversion.optimisation import REFINEMENT, OptimisationInverter, load_inverter
 from ris.ingest.pictures.decode import decode_aligned
 from ris.ingest.sources.sources import find_photos
 from ris.memory import keep_freed_memory

@@ -23,9 +23,10 @@ import numpy as np
 from benchmarks.arguments import add_json, parser_of, write_json
 from ris.data.store import Store
 from ris.errors import RisError
+from ris.face_names import FaceId
 from ris.index.build import DEFAULT_FEATURES, build_indices
+from ris.ingest.loaded_models import Models
 from ris.ingest.run import ingest_collection
-from ris.ingest.session import Session
 from ris.query.searcher import Searcher
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         listed = folder / "first.txt"
         listed.write_text("\n".join(map(str, first[: options.faces])))
         beside = options.photos / "latents.parquet"
-        done = ingest_collection(str(listed), folder / ".ris", Session(), latents=beside)
+        done = ingest_collection(str(listed), folder / ".ris", Models(), latents=beside)
         build_indices(done.store, DEFAULT_FEATURES)
         result = _searched(done.store, options.photos, options.pause)
     for phase in ("before", "during"):
@@ -60,7 +61,7 @@ def _searched(store: Store, photos: Path, pause: float) -> dict[str, Any]:
     ids = [i for batch in store.batches(["id"]) for i in batch.column("id").to_pylist()]
     searcher = Searcher(store)
     for feature in DEFAULT_FEATURES:
-        searcher.search(ids[0], {feature: 1.0})
+        searcher.search(FaceId(ids[0]), {feature: 1.0})
     before = _Phase(searcher, ids)
     for _ in range(BEFORE):
         before.search()
@@ -92,7 +93,8 @@ class _Phase:
         begin = time.perf_counter()
         try:
             found = self._searcher.search(
-                self._ids[n % len(self._ids)], {DEFAULT_FEATURES[n % len(DEFAULT_FEATURES)]: 1.0}
+                FaceId(self._ids[n % len(self._ids)]),
+                {DEFAULT_FEATURES[n % len(DEFAULT_FEATURES)]: 1.0},
             )
             self._unsearched = max(self._unsearched, found.unsearched)
         except RisError as e:

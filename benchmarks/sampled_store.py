@@ -15,21 +15,21 @@ from pathlib import Path
 from benchmarks.arguments import parser_of
 from ris.data.shards import GIVEN, FaceRow
 from ris.data.store import Store
+from ris.ingest.loaded_models import Models
 from ris.ingest.sampling import TRUNCATION, sample_w
-from ris.ingest.session import Session
 
 BATCH = 64
 
 
-def fill(store: Store, session: Session, n: int, truncation: float) -> None:
+def fill(store: Store, models: Models, n: int, truncation: float) -> None:
     """Adds the faces of seeds 0 .. n - 1 that the store lacks."""
-    embedder = session.embedder()
+    embedder = models.embedder
     rows: list[FaceRow] = []
     known = store.known()
     for seed in range(n):
         name = f"seed{seed:08d}"
         if not known.has_id(name):
-            face = embedder.embed(sample_w(session.generator, seed, truncation))
+            face = embedder.embed(sample_w(models.generator, seed, truncation))
             rows.append(
                 FaceRow(
                     id=name,
@@ -59,9 +59,9 @@ def main() -> None:
     parser.add_argument("--truncation", type=float, default=TRUNCATION)
     parser.add_argument("--store", type=Path, default=Path("out/sampled/.ris"))
     options = parser.parse_args()
-    session = Session()
-    store = Store.create(options.store, session.embedder().settings())
-    fill(store, session, options.n, options.truncation)
+    models = Models()
+    store = Store.create(options.store, models.embedder.settings())
+    fill(store, models, options.n, options.truncation)
 
 
 if __name__ == "__main__":

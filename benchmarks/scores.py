@@ -134,11 +134,11 @@ def run_stylegan2(way: str, target: Path, rounds: int) -> Row:
 def run_engine(engine: str, resolution: int, workers: int, faces: int) -> Row:
     """Faces from code to scores with the default generator."""
     from ris.ingest.embedding import Embedder
+    from ris.ingest.loaded_models import Models
     from ris.ingest.sampling import sample_w
-    from ris.ingest.session import Session
 
-    session = Session()
-    generator, catalogue = session.generator, session.catalogue
+    models = Models()
+    generator, catalogue = models.generator, models.catalogue
     codes = [sample_w(generator, i) for i in range(faces)]
     if engine == "openvino":
         embed = openvino_scores(generator, catalogue, resolution, workers)
@@ -152,11 +152,11 @@ def run_engine(engine: str, resolution: int, workers: int, faces: int) -> Row:
 def run_ingest(workers: int, faces: int) -> Row:
     """Faces from a 256 px picture to a code by the encoder, and on to scores: ingest without its
     files."""
+    from ris.ingest.loaded_models import Models
     from ris.ingest.sampling import sample_w
-    from ris.ingest.session import Session
 
-    session = Session()
-    generator, inverter, embedder = session.generator, session.inverter(), session.embedder()
+    models = Models()
+    generator, inverter, embedder = models.generator, models.inverter, models.embedder
     with torch.inference_mode():
         pictures = F.interpolate(
             generator.render(generator.sigma(sample_w(generator, 1)[None])), (256, 256), mode="area"

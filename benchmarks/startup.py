@@ -31,9 +31,9 @@ from ris.data.store import Store
 from ris.evaluate.markdown import markdown_table
 from ris.index.build import DEFAULT_FEATURES, build_indices
 from ris.index.feature import is_indexed
+from ris.ingest.loaded_models import Models
 from ris.ingest.run import ingest_collection
 from ris.ingest.sampling import sample
-from ris.ingest.session import Session
 
 ROOT = Path(__file__).resolve().parent.parent
 WARM = """
@@ -41,12 +41,13 @@ import json, sys, time
 from ris.memory import keep_freed_memory
 keep_freed_memory()
 from ris.data.store import Store
+from ris.face_names import FaceId
 from ris.query.searcher import Searcher
 
 store, photo, face, runs = sys.argv[1:]
 searcher = Searcher(Store.open(store))
 found = {}
-for name, query in (("photo", photo), ("id", face)):
+for name, query in (("photo", photo), ("id", FaceId(face))):
     searcher.search(query, {"eyes": 1.0})
     for _ in range(int(runs)):
         wall, cpu = time.perf_counter(), time.process_time()
@@ -69,7 +70,7 @@ def store_to_search(given: Path | None, faces: int) -> Iterator[Store]:
         return
     with tempfile.TemporaryDirectory() as folder:
         sample(Path(folder) / "faces", load_generator(), n=faces, size=256)
-        done = ingest_collection(str(Path(folder) / "faces"), Path(folder) / ".ris", Session())
+        done = ingest_collection(str(Path(folder) / "faces"), Path(folder) / ".ris", Models())
         build_indices(done.store, DEFAULT_FEATURES)
         yield done.store
 

@@ -34,8 +34,8 @@ from ris.edit.subjects import Subject, average_scores, subject
 from ris.evaluate.markdown import markdown_table
 from ris.face_names import FaceId, Seed
 from ris.generators.mobilestylegan import MobileStyleGAN
+from ris.ingest.loaded_models import Models
 from ris.ingest.sampling import to_picture
-from ris.ingest.session import Session
 from ris.memory import keep_freed_memory
 from ris.method.eis import EisOptions
 from ris.method.masks import MaskOptions
@@ -51,7 +51,7 @@ Row = dict[str, Any]
 
 
 def editors(
-    session: Session, average: torch.Tensor, rhos: Sequence[float], tau: float
+    models: Models, average: torch.Tensor, rhos: Sequence[float], tau: float
 ) -> dict[str, Editor]:
     """The methods by name."""
     soft = MaskOptions(tau=tau)
@@ -66,19 +66,19 @@ def editors(
     for rho in rhos:
         name = f"EIS, rho {rho:g}"
         options[name] = TransferOptions(rule="paper", average=average, eis=EisOptions(rho))
-    return {n: Editor(session, o) for n, o in options.items()}
+    return {n: Editor(models, o) for n, o in options.items()}
 
 
-def generated_pairs(session: Session, pairs: int) -> Iterator[tuple[Subject, Subject]]:
+def generated_pairs(models: Models, pairs: int) -> Iterator[tuple[Subject, Subject]]:
     """Pairs of seeds that nothing was fitted on."""
     for i in range(pairs):
         yield (
-            subject(Seed(FIRST_SEED + 2 * i), session),
-            subject(Seed(FIRST_SEED + 2 * i + 1), session),
+            subject(Seed(FIRST_SEED + 2 * i), models),
+            subject(Seed(FIRST_SEED + 2 * i + 1), models),
         )
 
 
-def stored_pairs(store: Store, session: Session, pairs: int) -> Iterator[tuple[Subject, Subject]]:
+def stored_pairs(store: Store, models: Models, pairs: int) -> Iterator[tuple[Subject, Subject]]:
     """Pairs of a store's faces, drawn with a fixed seed."""
     columns = {c.lower() for c in run_sql(store, "SELECT * FROM faces LIMIT 0")[0]}
     who = "identity" if "identity" in columns else "id"
@@ -88,7 +88,7 @@ def stored_pairs(store: Store, session: Session, pairs: int) -> Iterator[tuple[S
     for _ in range(pairs):
         first = next(drawn)
         second = next(i for i in drawn if rows[i][1] != rows[first][1])
-        yield tuple(subject(FaceId(rows[i][0]), session, store) for i in (first, second))  # type: ignore[misc]
+        yield tuple(subject(FaceId(rows[i][0]), models, store) for i in (first, second))  # type: ignore[misc]
 
 
 def early_whole(source: Subject, reference: Subject, editor: Editor) -> torch.Tensor:
@@ -211,8 +211,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Measures, prints tables, writes values.json, results.json and a sheet for each feature."""
     args = parse_arguments(arguments)
     store = Store.open(args.store) if args.store else None
-    session = Session() if store is None else Session.of_store(store)
-    generator = session.generator
+    models = Models() if store is None else Models.of_store(store)
+    generator = models.generator
     dtype = fast_dtype(generator.device)
     if isinstance(generator, MobileStyleGAN) and dtype != torch.float32:
         generator = generator.cast(dtype)
@@ -221,19 +221,19 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     def draw(sigma: torch.Tensor) -> torch.Tensor:
         return generator.render(sigma[None]).float()[0].clamp(-1, 1)
 
-    average = average_scores(session, store)
-    ways = editors(session, average, args.rho, args.tau)
+    average = average_scores(models, store)
+    ways = editors(models, average, args.rho, args.tau)
     pairs = (
-        generated_pairs(session, args.pairs)
+        generated_pairs(models, args.pairs)
         if store is None
-        else stored_pairs(store, session, args.pairs)
+        else stored_pairs(store, models, args.pairs)
     )
     args.out.mkdir(parents=True, exist_ok=True)
     made = [
         args.features,
         args.alpha,
         {n: [w.options.rule, repr(w.options.mask), repr(w.options.eis)] for n, w in ways.items()},
-        [generator.fingerprint, session.catalogue.fingerprint],
+        [generator.fingerprint, models.catalogue.fingerprint],
         None if store is None else [str(args.store), store.manifest().state],
     ]
     kept = args.out / "values.json"

@@ -235,7 +235,7 @@ def eval_frechet(
 
     Example: ris eval frechet edited/ photos/ --plot frechet.svg
     """
-    from ris.ingest.sources.patterns import is_pattern
+    from ris.ingest.sources.folders import is_pattern
 
     for name in (first, second):
         if not is_pattern(name) and not Path(name).expanduser().exists():

@@ -1,5 +1,5 @@
-"""Words that name the faces of an edit, and ranges of alpha; nothing heavy is loaded, so that a
-mistake is told at once."""
+"""Words that name the faces of searches and edits, and ranges of alpha; nothing heavy is loaded, so
+that a mistake is told at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,19 @@ SEED = re.compile(r"seed:(\d{1,9})(?:@(\d*\.?\d+))?")
 """``seed:7``, or ``seed:7@0.5`` for another truncation than the usual one."""
 
 
-def face_named(word: str, *, store: bool) -> str | FaceId | Seed:
+def photo_or_id(word: str) -> Path | FaceId:
+    """What a word of the command line means: the photo of that path, or else an id.
+
+    For nothing but what the user of this machine typed: a text that comes from elsewhere and is
+    an id must never be read as a path. Whether there is such a photo or id shows when it is read.
+    """
+    path = Path(word).expanduser()
+    # unlike Path's, these take names that are longer than the system's
+    there = os.path.isfile(path) or (bool(word.strip()) and os.path.isdir(path))
+    return path if there or path.suffix or len(path.parts) > 1 else FaceId(word)
+
+
+def face_named(word: str, *, store: bool) -> Path | FaceId | Seed:
     """What a word names: a photo that is there by its path, a seed, or else a face's id.
 
     Args:
@@ -27,14 +39,12 @@ def face_named(word: str, *, store: bool) -> str | FaceId | Seed:
     """
     if word.startswith("seed:"):
         return _seed(word)
-    path = Path(word).expanduser()
-    if os.path.isfile(path):  # unlike Path's, this takes names longer than the system's
-        return str(path)
-    if path.suffix or len(path.parts) > 1:
+    found = photo_or_id(word)
+    if isinstance(found, Path) and not os.path.isfile(found):
         raise InputError(f"no photo {word}")
-    if not store:
+    if isinstance(found, FaceId) and not store:
         raise InputError(f"{word!r} is no photo, and there is no store to look up a face's id in")
-    return FaceId(word)
+    return found
 
 
 def sweep_named(text: str) -> tuple[float, float]:

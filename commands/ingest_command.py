@@ -101,7 +101,7 @@ InverterOption = Annotated[
 
 
 def _inverter(given: str | None) -> dict[str, Any]:
-    """The session's options behind --inverter."""
+    """The settings of `Models` behind --inverter."""
     if given is None or given in InverterKind.__members__:
         return {"inverter_kind": given}
     path = Path(str(given))
@@ -167,12 +167,12 @@ def ingest(
 
     Example: ris ingest celebahq/ --metadata labels.csv
     """
+    from ris.ingest.loaded_models import Models
     from ris.ingest.run import ingest_collection
-    from ris.ingest.session import Session
     from ris.ingest.sources.sources import briefly
 
     target = home(store)
-    session = Session(
+    models = Models(
         generator_file=generator,
         catalogue_path=catalog,
         max_resolution=max_resolution or None,
@@ -188,7 +188,7 @@ def ingest(
         done = ingest_collection(
             photos,
             target,
-            session,
+            models,
             latents=latents,
             metadata=metadata,
             metadata_key=metadata_key,
@@ -210,7 +210,7 @@ def ingest(
                 "pruned": done.pruned,
                 "failures": [vars(f) for f in report.failures],
                 **({"metadata": vars(done.labelled)} if done.labelled else {}),
-                "engine": session.embedder().engine_used,
+                "engine": models.embedder.engine_used,
                 "seconds": round(report.seconds, 3),
                 "indices": indices,
             }

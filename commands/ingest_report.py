@@ -10,7 +10,7 @@ from ris.commands.terminal import plain
 
 if TYPE_CHECKING:
     from ris.data.metadata import Joined
-    from ris.ingest.pipeline import IngestReport
+    from ris.ingest.outcomes import IngestReport
 
 REASONS = 10
 """So many reasons of failures are shown by themselves, the commonest."""

@@ -129,26 +129,27 @@ def query(
 
     Example: ris query face.jpg --feature eyes --k 5 --out sheet.png
     """
+    from ris.commands.face_words import photo_or_id
     from ris.query.searcher import Searcher, parse_features
 
     opened = open_store(store)
     features = parse_features(feature)
     build_missing(opened, features)
-    reader = None
+    models = None
     chosen = aligned is not AlignedInput.auto or device is not DeviceName.auto
     if chosen or generator or inverter:
-        from ris.ingest.session import Session
+        from ris.ingest.loaded_models import Models
 
-        reader = Session.of_store(opened, aligned.value, generator, inverter, device.value)
+        models = Models.of_store(opened, aligned.value, generator, inverter, device.value)
         if generator:
-            _ = reader.generator  # is it the store's?
-    searcher = Searcher(opened, reader)
-    if len(face) == 1:
-        found: list[SearchResult | RisError] = [
-            searcher.search(face[0], features, k=k, where=where)
-        ]
-    else:
-        found = searcher.search_all(face, features, k=k, where=where)
+            _ = models.generator  # is it the store's?
+    searcher = Searcher(opened, models)
+    queries = [photo_or_id(word) for word in face]
+    found: list[SearchResult | RisError] = (
+        list(searcher.search_all(queries, features, k=k, where=where))
+        if len(face) > 1
+        else [searcher.search(queries[0], features, k=k, where=where)]
+    )
     sheets: list[Path] = []
     if out:
         from ris.query.sheet import contact_sheet, save_picture, sheet_paths
@@ -166,7 +167,7 @@ def query(
             values.append(_search_json(result))
             continue
         if len(face) > 1:
-            print(plain(shown(result.query.path)))
+            print(plain(shown(Path(result.query.name))))
         _print_search(result, furthest=furthest)
         if sheets:
             print(f"contact sheet: {plain(sheets[i])}")
@@ -188,7 +189,7 @@ def _search_json(found: SearchResult) -> dict[str, Any]:
     return {
         "feature": found.label,
         "k": found.k,
-        "query": {"id": found.query.id, "path": shown(found.query.path)},
+        "query": {"id": found.query.id, "path": shown(Path(found.query.name))},
         "nearest": [as_dict(m) for m in found.nearest],
         "furthest": [as_dict(m) for m in found.furthest],
         "unsearched": found.unsearched,

@@ -132,12 +132,12 @@ def transfer(
 
     models = None
     if generator is not None or device is not DeviceName.auto:
-        from ris.ingest.session import Session
+        from ris.ingest.loaded_models import Models
 
         models = (
-            Session.of_store(opened, generator_file=generator, device=device.value)
+            Models.of_store(opened, generator_file=generator, device=device.value)
             if opened is not None
-            else Session(generator_file=generator, device=device.value).at(home(store))
+            else Models(generator_file=generator, device=device.value).at(home(store))
         )
     if opened is not None and from_query is not None:
         build_missing(opened, request.features)

@@ -34,16 +34,18 @@ from filelock import FileLock, Timeout
 
 from ris.data import shards, values
 from ris.data.durable import (
+    UnreadableError,
+    check_blame,
     disk_error,
     draft,
     is_temporary,
+    listed,
     make_folder,
     remove_stale,
     replacing,
     sync_folder,
 )
 from ris.data.manifest import Manifest, Shard, shard_name, shard_number
-from ris.data.surroundings import UnreadableError, check_blame, listed
 from ris.errors import StoreError
 from ris.notices import warn
 

@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 
 from ris.data import sealed
-from ris.data.aside import put_aside
-from ris.data.durable import replacing
+from ris.data.durable import put_aside, replacing
 from ris.data.store import Store
 from ris.errors import StoreError
 from ris.notices import warn

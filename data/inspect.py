@@ -12,11 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ris.data import shards
-from ris.data.durable import replacing
+from ris.data.durable import listed, replacing
 from ris.data.failures import failures_if_readable
 from ris.data.manifest import Manifest
 from ris.data.store import Store
-from ris.data.surroundings import listed
 from ris.data.values import is_number
 from ris.errors import InputError
 from ris.method.features import features_of

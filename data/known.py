@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -31,12 +32,19 @@ class KnownFaces:
     def __init__(self) -> None:
         self._shards: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
-    def shards(self) -> set[str]:
-        """Names of the shards that were read."""
-        return set(self._shards)
+    def update(self, shards: set[str], read: Callable[[str], Iterable[pa.RecordBatch]]) -> None:
+        """Takes in the shards that are new, and drops what is no longer part of the store.
 
-    def add(self, shard: str, batches: list[pa.RecordBatch]) -> None:
-        """Takes in one shard's rows (columns `COLUMNS`)."""
+        Args:
+            shards: names of all that there are.
+            read: gives the rows of one of them (columns `COLUMNS`).
+        """
+        for gone in self._shards.keys() - shards:
+            del self._shards[gone]
+        for shard in shards - self._shards.keys():
+            self._add(shard, read(shard))
+
+    def _add(self, shard: str, batches: Iterable[pa.RecordBatch]) -> None:
         rows = [r for batch in batches for r in batch.select(list(self.COLUMNS)).to_pylist()]
         ids = [key(r["id"]) for r in rows]
         files = [key(r["path"], r["file_size"], r["file_mtime_ns"]) for r in rows]
@@ -49,11 +57,6 @@ class KnownFaces:
             np.sort(np.array(keys, dtype=np.uint64)) for keys in (ids, files, paths)
         )
         self._shards[shard] = (sorted_ids, sorted_files, sorted_paths)
-
-    def forget(self, shards: set[str]) -> None:
-        """Drops shards that are no longer part of the store."""
-        for shard in shards:
-            del self._shards[shard]
 
     def has_id(self, face: str, selection: str = "largest") -> bool:
         """Whether a face of that id is in the store, of a photo of which no fewer faces were

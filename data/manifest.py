@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ris.data import values
-from ris.data.durable import replacing
-from ris.data.surroundings import listed, of_surroundings, unreadable
+from ris.data.durable import listed, of_surroundings, replacing, unreadable
 from ris.errors import MismatchError, StoreError
 from ris.fingerprints import text_digest
 from ris.method.layout import StyleLayer, StyleLayout

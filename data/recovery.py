@@ -21,10 +21,18 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ris.data import aside, sealed, shards, values
+from ris.data import sealed, shards, values
 from ris.data.commit import FACES, CommitRecord, commit, locked, numbers, rows_without
-from ris.data.durable import disk_error, make_folder, replacing
-from ris.data.hashing import file_sha256
+from ris.data.durable import (
+    DAMAGED,
+    check_blame,
+    disk_error,
+    file_sha256,
+    free_place,
+    make_folder,
+    put_aside,
+    replacing,
+)
 from ris.data.manifest import (
     FILE,
     LostManifestError,
@@ -36,7 +44,6 @@ from ris.data.manifest import (
 )
 from ris.data.row_keys import from_footer, sum_of
 from ris.data.stats_file import FILE as STATISTICS
-from ris.data.surroundings import check_blame
 from ris.errors import InputError, StoreError
 
 
@@ -248,11 +255,11 @@ def _keep_lost(folder: Path) -> None:
     """Copies a damaged manifest into ``damaged/``; it is replaced after that. What is no file is
     moved there."""
     if (folder / FILE).is_dir():
-        aside.put_aside(folder, folder / FILE)
+        put_aside(folder, folder / FILE)
     elif (folder / FILE).exists():
         try:
-            make_folder(folder / aside.FOLDER)
-            with replacing(aside.free_place(folder, FILE)) as temporary:
+            make_folder(folder / DAMAGED)
+            with replacing(free_place(folder, FILE)) as temporary:
                 shutil.copyfile(folder / FILE, temporary)
         except OSError as e:
             raise disk_error(e, folder) from e

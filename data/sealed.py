@@ -25,8 +25,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ris.data.durable import flush
-from ris.data.surroundings import check_blame, unreadable
+from ris.data.durable import check_blame, flush, unreadable
 from ris.errors import RisError, StoreError
 
 NOTE = b"ris"

@@ -9,7 +9,9 @@ import numpy as np
 
 
 def square_of(
-    quad: Sequence[float] | None, aligned: Any, dtype: type[np.floating[Any]] = np.float64
+    quad: Sequence[float] | np.ndarray | None,
+    aligned: Any,
+    dtype: type[np.floating[Any]] = np.float64,
 ) -> np.ndarray | None:
     """(4, 2) corners of a row's square, in pixels of the upright photo; None where the photo is
     taken as it is: it is the face's crop already, or nobody looked for a face.

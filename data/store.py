@@ -28,11 +28,10 @@ import pyarrow as pa
 
 from ris.data import commit, shards
 from ris.data.commit import rows_without
-from ris.data.durable import disk_error, is_temporary, make_folder
+from ris.data.durable import disk_error, is_temporary, listed, make_folder
 from ris.data.manifest import FILE, RECOVER, Manifest, Shard, StoreSettings, has_remains
 from ris.data.shards import FaceRow
 from ris.data.stored import StoredFaces
-from ris.data.surroundings import listed
 from ris.errors import StoreError
 
 FOLDER = ".ris"

@@ -195,11 +195,10 @@ class StoredFaces:
         """Hashes of what is committed now; reads only shards that are new since last time."""
 
         def read(manifest: Manifest) -> KnownFaces:
-            current = {shard.file for shard in manifest.shards}
-            self._known.forget(self._known.shards() - current)
-            for file in current - self._known.shards():
-                path = self.folder / FACES / file
-                self._known.add(file, list(shards.read(path, KnownFaces.COLUMNS)))
+            self._known.update(
+                {shard.file for shard in manifest.shards},
+                lambda file: shards.read(self.folder / FACES / file, KnownFaces.COLUMNS),
+            )
             return self._known
 
         return self.consistently(read)

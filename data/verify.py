@@ -10,11 +10,9 @@ from pathlib import Path
 from ris.data import commit, metadata_file, sealed, shards
 from ris.data import failures as failures_file
 from ris.data import stats_file as statistics_file
-from ris.data.aside import put_aside
-from ris.data.hashing import file_sha256
+from ris.data.durable import check_blame, file_sha256, put_aside
 from ris.data.manifest import Manifest, Shard
 from ris.data.store import Store
-from ris.data.surroundings import check_blame
 
 BESIDE = {
     statistics_file.FILE: "it is computed again when it is needed",

@@ -16,9 +16,9 @@ from ris.edit.provenance import Edited
 from ris.edit.request import EditRequest
 from ris.edit.subjects import Subject, average_scores, found_subject, subject
 from ris.errors import ImageError, InputError
+from ris.ingest.loaded_models import Models
 from ris.ingest.pictures.decode import decode
 from ris.ingest.sampling import to_picture
-from ris.ingest.session import Session
 from ris.query.tiles import grid
 
 TILE = 256
@@ -34,7 +34,7 @@ FULL_HEAT = 0.5
 def edit(
     request: EditRequest,
     store: Store | None = None,
-    models: Session | None = None,
+    models: Models | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Edited:
     """Makes what was asked for.
@@ -49,7 +49,7 @@ def edit(
         RisError: says what is wrong with a face, or a feature.
     """
     if models is None:
-        models = Session() if store is None else Session.of_store(store)
+        models = Models() if store is None else Models.of_store(store)
     features = dict(request.features)
     sources = [subject(name, models, store) for name in request.sources]
     references = [subject(name, models, store) for name in request.references]
@@ -163,9 +163,9 @@ class _Edits:
             else change_mask(self._editor.drawn(source), after)
         )
         try:
-            photo = decode(source.face.path)
+            photo = decode(source.face.photo)
         except ImageError as e:
-            raise InputError(f"{source.face.path}: {e.reason}") from e
+            raise InputError(f"{source.face.name}: {e.reason}") from e
         quad = None if source.face.quad is None else source.face.quad / photo.scale
         return paste(photo.picture, to_picture(after), mask, quad)
 

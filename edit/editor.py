@@ -12,7 +12,7 @@ from ris.data.manifest import StoreSettings
 from ris.edit.subjects import Subject, edit_embedder
 from ris.errors import InputError
 from ris.generators.generator import Generator
-from ris.ingest.session import Session
+from ris.ingest.loaded_models import Models
 from ris.method.eis import EisOptions, eis_mask
 from ris.method.features import TRANSFER_MASK
 from ris.method.layout import StyleLayout
@@ -53,7 +53,7 @@ class Editor:
         options: how transfers are made.
     """
 
-    models: Session
+    models: Models
     options: TransferOptions = field(default_factory=TransferOptions)
 
     @once

@@ -17,8 +17,8 @@ from xml.sax.saxutils import escape
 from PIL import Image, PngImagePlugin
 
 from ris.data.durable import disk_error, replacing
-from ris.data.synthetic import NOTE
 from ris.errors import InputError
+from ris.ingest.pictures.formats import NOTE
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 """IPTC's term for pictures that are in part made by a trained model."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
@@ -17,11 +15,11 @@ from ris.errors import InputError
 from ris.face_names import FaceId, Seed
 from ris.index.rows import row_tensors
 from ris.ingest.embedding import Embedder
+from ris.ingest.loaded_models import Models
 from ris.ingest.sampling import sample_w
-from ris.ingest.session import Session
 from ris.method.contribution import AverageScores
 from ris.method.eis import AVERAGED_FACES
-from ris.query.query_face import QueryFace, query_face, read_face
+from ris.query.query_face import QueryFace, face_of_id, face_of_photo
 from ris.query.searcher import search
 
 EDIT_RESOLUTION = 128
@@ -46,7 +44,7 @@ class Subject:
     face: QueryFace | None = None
 
 
-def subject(name: FaceName, models: Session, store: Store | None = None) -> Subject:
+def subject(name: FaceName, models: Models, store: Store | None = None) -> Subject:
     """Reads what was named.
 
     Args:
@@ -56,37 +54,36 @@ def subject(name: FaceName, models: Session, store: Store | None = None) -> Subj
 
     Raises:
         InputError: the photo gives no face, or an id without a store.
-        QueryError: no such face.
+        QueryError: no such photo or face.
         MismatchError: the models are not the store's.
     """
     if isinstance(name, Seed):
         given = {} if name.truncation is None else {"truncation": name.truncation}
         face = edit_embedder(models).embed(sample_w(models.generator, name.number, **given))
         return Subject(str(name), face.sigma, face.scores)
-    if isinstance(name, FaceId):
-        if store is None:
-            raise InputError(f"there is no store to look up the face {name} in")
-        return subject_of(query_face(store, name.id, models), models)
-    photo = os.fspath(name)  # type: ignore[arg-type]
-    if store is not None:
-        return subject_of(query_face(store, photo, models), models)
-    return subject_of(read_face(Path(photo).expanduser(), models), models)
+    if not isinstance(name, FaceId):
+        return subject_of(face_of_photo(name, models, store), models)
+    if store is None:
+        raise InputError(f"there is no store to look up the face {name} in")
+    return subject_of(face_of_id(store, name.id), models)
 
 
-def edit_embedder(models: Session) -> Embedder:
+def edit_embedder(models: Models) -> Embedder:
     """The models' embedder, with scores as wide as edits need them."""
-    embedder = models.embedder()
+    embedder = models.embedder
     limit = embedder.max_resolution
     if limit is None or limit >= EDIT_RESOLUTION:
         return embedder
     return replace(embedder, max_resolution=EDIT_RESOLUTION)
 
 
-def subject_of(face: QueryFace, models: Session) -> Subject:
+def subject_of(face: QueryFace, models: Models) -> Subject:
     """The subject of a face that was read already; scores that it lacks are computed."""
     w, known = torch.tensor(face.w), torch.tensor(face.scores)
     scores = edit_scores(w, known, edit_embedder(models))
-    return Subject(face.path.name, torch.tensor(face.sigma), scores, face)
+    return Subject(
+        face.path.name if face.path else face.name, torch.tensor(face.sigma), scores, face
+    )
 
 
 def edit_scores(w: torch.Tensor, known: torch.Tensor, embedder: Embedder) -> torch.Tensor:
@@ -97,7 +94,7 @@ def edit_scores(w: torch.Tensor, known: torch.Tensor, embedder: Embedder) -> tor
 
 
 def found_subject(
-    source: Subject, features: dict[str, float], rank: int, store: Store | None, models: Session
+    source: Subject, features: dict[str, float], rank: int, store: Store | None, models: Models
 ) -> Subject:
     """The face that a search by a source's features finds.
 
@@ -124,7 +121,7 @@ def found_subject(
 
 
 def average_scores(
-    models: Session,
+    models: Models,
     store: Store | None = None,
     *,
     faces: int = AVERAGED_FACES,

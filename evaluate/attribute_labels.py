@@ -18,7 +18,7 @@ from ris.errors import InputError
 from ris.evaluate.recut_faces import FaceReader, faces_of
 from ris.images import from_pixels
 from ris.ingest.alignment.cut import cut_again
-from ris.ingest.inversion.optimisation import resize
+from ris.ingest.inversion.contract import resize
 from ris.networks.attribute_classifier import AttributeClassifier
 
 READ_SIZE = 256

@@ -26,8 +26,8 @@ from ris.evaluate.submembership import (
     feature_rows,
 )
 from ris.ingest.alignment.cut import cut_again
+from ris.ingest.loaded_models import Models
 from ris.ingest.sampling import to_picture
-from ris.ingest.session import Session
 from ris.method.kmeans import nearest, spherical_kmeans
 from ris.query.sheet import save_picture
 from ris.query.tiles import grid
@@ -172,7 +172,7 @@ def _tiles(
     store: Store, manifest: Manifest, wanted: np.ndarray
 ) -> tuple[dict[int, Image.Image], int]:
     """Picture of each wanted row of the store, and how many were drawn from their codes."""
-    session: Session | None = None
+    models: Models | None = None
     tiles: dict[int, Image.Image] = {}
     start = drawn = 0
     for batch in store.batches(["path", "aligned", "quad", "sigma"], manifest):
@@ -187,8 +187,8 @@ def _tiles(
             try:
                 tile = Image.fromarray(cut_again(store.resolve(row["path"]), quad, TILE))
             except ImageError:
-                session = session or Session.of_store(store)
-                tile = to_picture(render(session.generator, sigma[i : i + 1])[0], TILE)
+                models = models or Models.of_store(store)
+                tile = to_picture(render(models.generator, sigma[i : i + 1])[0], TILE)
                 drawn += 1
             tiles[int(inside[i])] = tile
     return tiles, drawn

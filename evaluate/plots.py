@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ris.data.durable import disk_error, replacing
-from ris.data.synthetic import DRAWN_NOTE
 from ris.errors import InputError
 from ris.evaluate.extras import needs
 from ris.evaluate.representations import FEATURES
+from ris.ingest.pictures.formats import DRAWN_NOTE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

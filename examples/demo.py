@@ -15,11 +15,11 @@ from ris.data.models.asset_files import asset_path
 from ris.data.store import Store
 from ris.errors import RisError
 from ris.index.build import DEFAULT_FEATURES, build_indices
+from ris.ingest.loaded_models import Models
 from ris.ingest.run import ingest_collection
 from ris.ingest.sampling import sample
-from ris.ingest.session import Session
 from ris.memory import keep_freed_memory
-from ris.query.query_face import QueryFace, query_face
+from ris.query.query_face import QueryFace, face_of_photo
 from ris.query.searcher import SearchResult, search
 from ris.query.sheet import contact_sheet, overview, save_picture
 
@@ -28,15 +28,15 @@ PORTRAIT = "portrait.jpg"
 SIZE = 512  # pixels of the rendered faces
 
 
-def run(folder: Path, faces: int, session: Session) -> Path:
+def run(folder: Path, faces: int, models: Models) -> Path:
     """The whole demo in `folder` with so many rendered faces; returns the overview picture."""
-    print(f"1/4 rendering {faces} faces with {session.generator.name}", flush=True)
+    print(f"1/4 rendering {faces} faces with {models.generator.name}", flush=True)
     begin = time.monotonic()
-    sample(folder / "faces", session.generator, n=faces, size=SIZE, progress=_dots)
+    sample(folder / "faces", models.generator, n=faces, size=SIZE, progress=_dots)
     print(f"    {time.monotonic() - begin:.0f} s", flush=True)
 
     print("2/4 ingesting them: style coefficients and contribution scores", flush=True)
-    done = ingest_collection(str(folder / "faces"), folder / ".ris", session)
+    done = ingest_collection(str(folder / "faces"), folder / ".ris", models)
     print(f"    {done.faces} faces, {done.report.seconds:.0f} s", flush=True)
 
     print(f"3/4 indexing {', '.join(DEFAULT_FEATURES)}", flush=True)
@@ -44,8 +44,8 @@ def run(folder: Path, faces: int, session: Session) -> Path:
 
     print("4/4 searching with a rendered face and with a real photo (inverted first)", flush=True)
     begin = time.monotonic()
-    stored = query_face(done.store, str(folder / "faces" / "seed000012.jpg"), session)
-    portrait = query_face(done.store, str(asset_path(PORTRAIT)), session)
+    stored = face_of_photo(folder / "faces" / "seed000012.jpg", models, done.store)
+    portrait = face_of_photo(asset_path(PORTRAIT), models, done.store)
     print(f"    inversion of the photo: {time.monotonic() - begin:.0f} s", flush=True)
     found = {"rendered": _searches(done.store, stored), "photo": _searches(done.store, portrait)}
     for name, results in found.items():
@@ -73,7 +73,7 @@ def main() -> None:
     options = parser.parse_args()
     begin = time.monotonic()
     try:
-        picture = run(options.out, options.faces, Session())
+        picture = run(options.out, options.faces, Models())
     except RisError as e:
         sys.exit(f"ris: {e}")
     print(f"\ndone in {time.monotonic() - begin:.0f} s; look at")

@@ -53,7 +53,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ris.data.surroundings import check_blame
+from ris.data.durable import check_blame
 from ris.errors import RisError
 from ris.index.approximate import ApproximateIndex, FlatIndex
 from ris.index.damage import damaged, reason

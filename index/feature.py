@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ris.data.durable import listed
 from ris.data.manifest import StoreSettings
 from ris.data.store import Store
-from ris.data.surroundings import listed
 from ris.errors import IndexMissingError, InputError, MismatchError, StoreError
 from ris.index.contents import Contents
 from ris.index.directory import open_index

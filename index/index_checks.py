@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ris.data.durable import check_blame, listed
 from ris.data.store import Store
-from ris.data.surroundings import check_blame, listed
 from ris.errors import IndexMissingError, StoreError
 from ris.index.damage import damaged
 from ris.index.feature import FOLDER

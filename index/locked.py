@@ -11,8 +11,7 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
-from ris.data.aside import put_aside
-from ris.data.durable import disk_error, make_folder, replacing
+from ris.data.durable import disk_error, make_folder, put_aside, replacing
 from ris.errors import IndexMissingError, StoreError
 from ris.index.files import file_name, is_ours
 from ris.index.meta import BUILD, META, IndexMeta, read_meta

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ris.data.surroundings import check_blame
+from ris.data.durable import check_blame
 from ris.errors import IndexMissingError, StoreError
 from ris.index import kinds
 from ris.index.damage import damaged, reason

@@ -23,8 +23,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from ris.data.durable import UnreadableError
 from ris.data.store import Store
-from ris.data.surroundings import UnreadableError
 from ris.errors import IndexMissingError, StoreError
 from ris.index import kinds
 from ris.index.appender import IndexAppender

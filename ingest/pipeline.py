@@ -9,41 +9,32 @@ read and committed, and in which order, depends on the photos alone, not on who 
 
 from __future__ import annotations
 
-import os
-import re
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ris.data.failures import Failure, failures_if_readable, update_failures
 from ris.data.known import ALL
-from ris.data.latents import Latents
+from ris.data.latents import CodeTable, Latents
 from ris.data.shards import FaceRow, photo_of
 from ris.data.stats_file import style_statistics
 from ris.data.store import MANY_SMALL, Store
 from ris.errors import ImageError
-from ris.ingest.alignment.cut import Aligner
-from ris.ingest.embedding import Embedder
-from ris.ingest.inversion.given import CodeTable
+from ris.ingest.loaded_models import Models
+from ris.ingest.outcomes import IngestReport, Outcomes
 from ris.ingest.pictures.decode import PhotoFile, hash_photo, stat_photo
-from ris.ingest.pictures.recognition import reason_against
-from ris.ingest.reading import CutPhoto, PhotoReader, Task
-from ris.ingest.sources.found import NOT_A_PICTURE, Found
-from ris.ingest.sources.sources import is_gone
+from ris.ingest.pictures.formats import reason_against
+from ris.ingest.reading import CutPhoto, RowReader, Task
+from ris.ingest.sources.folders import Found
 from ris.ingest.threads import single_threads, worker_count
-
-if TYPE_CHECKING:
-    from ris.ingest.inversion.optimisation import Inverter
 
 COMMIT_BYTES = 4 << 20
 """Vectors a commit: about 24 faces of the default generator."""
 COMMIT_SECONDS = 60.0
 """Rows do not wait longer for a commit, where faces take their time."""
-_BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")
 AHEAD = 32
 """Photos that are looked at before the first of them is through. Not a matter of cores: it decides
 what is known when a photo is looked at, and so how rows are parted into commits."""
@@ -51,47 +42,6 @@ DEVICE_FACES = 64
 """Faces a commit where a device wants many at once."""
 MANY_PHOTOS = 256
 """Photos a commit when none brings a new face: their stored rows wait in memory."""
-
-
-@dataclass
-class IngestReport:
-    """What an ingest did. Every file is counted once, in `photos`, `skipped`, `failures`,
-    `not_pictures` or `left_out`.
-
-    Attributes:
-        ingested: faces that are new in the store.
-        photos: photos that gave them.
-        skipped: photos that the store held already, or that were named before.
-        failures: photos that gave no face, and folders that cannot be read.
-        not_pictures: other files in the folders.
-        left_out: files that were not looked at, by reason (see `ris.ingest.sources.found`).
-        held: whether any of the photos is in the store now.
-        seconds: time it took.
-    """
-
-    ingested: int = 0
-    photos: int = 0
-    skipped: int = 0
-    failures: list[Failure] = field(default_factory=list)
-    not_pictures: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
-    held: bool = False
-    seconds: float = 0.0
-
-    @property
-    def failed(self) -> int:
-        """Number of photos that gave no face."""
-        return len(self.failures)
-
-    @property
-    def files(self) -> int:
-        """Number of files that were dealt with."""
-        looked_at = self.photos + self.skipped + self.failed + self.not_pictures
-        return looked_at + self.left_out.total()
-
-    def reasons(self) -> Counter[str]:
-        """Number of failures by stage and reason."""
-        return Counter(f"{f.stage}: {f.reason}" for f in self.failures)
 
 
 @dataclass
@@ -121,12 +71,10 @@ class _Entry:
 def ingest(
     store: Store,
     photos: Iterable[Path | Found],
-    embedder: Embedder,
-    make_inverter: Callable[[], Inverter],
+    models: Models,
     *,
     total: int | None = None,
     latents: Latents | None = None,
-    aligner: Aligner | None = None,
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> IngestReport:
@@ -139,14 +87,12 @@ def ingest(
     the others are added.
 
     Args:
-        store: opened with ``embedder.settings()``.
+        store: opened with ``models.embedder.settings()``.
         photos: paths of photos, or the files that a search for photos came upon.
-        embedder: generator, catalogue and options.
-        make_inverter: called once, when the first photo without a given latent is met.
+        models: what photos are read with; the inverter is loaded when the first photo without a
+            given latent is met.
         total: number of photos, to check unnamed latents against; needed with those alone.
         latents: codes that save the inversion. The photo of a given latent is taken as it is.
-        aligner: how faces are found and cut out; by default the largest of each photo, or the
-            photo as it is where that is a face crop.
         workers: photos that are read at the same time; by default one a core. The rows do not
             depend on it.
         progress: called with the number of files dealt with.
@@ -158,51 +104,25 @@ def ingest(
     """
     begin = time.monotonic()
     table = CodeTable(latents, total)
-    reader = PhotoReader(embedder, _checked(store, make_inverter), aligner or Aligner())
+    reader = RowReader(models, cache(store.check_inverter))  # which reads all rows' inverters
     with single_threads(workers or worker_count()) as pool:
         run = _Run(store, reader, table, pool)
         try:
             for photo in photos:
                 run.take(photo if isinstance(photo, Found) else Found(photo, named=True))
                 if progress:
-                    progress(run.report.files)
+                    progress(run.outcomes.report.files)
             run.finish()
         except BaseException:
             reader.stop()
             raise
     if progress:
-        progress(run.report.files)
-    gone = [path for path in run.failed_before if _is_over(store.resolve(path))]
-    update_failures(store, run.report.failures, [*run.cured, *gone])
+        progress(run.outcomes.report.files)
+    run.outcomes.write()
     store.compact()
     style_statistics(store)
-    run.report.seconds = time.monotonic() - begin
-    return run.report
-
-
-def _checked(store: Store, make_inverter: Callable[[], Inverter]) -> Callable[[], Inverter]:
-    def make() -> Inverter:
-        inverter = make_inverter()
-        store.check_inverter(inverter.fingerprint)
-        return inverter
-
-    return make
-
-
-def _is_over(failed: Path) -> bool:
-    """Whether what failed once is no longer there, or is a folder that can be read now."""
-    if not failed.is_dir():
-        return not any(map(_is_there, (failed, Path(_unprinted(str(failed))))))
-    try:
-        os.scandir(failed).close()
-    except OSError:
-        return False
-    return True
-
-
-def _is_there(path: Path) -> bool:
-    """Whether there is a file of that name; a link that leads nowhere is one, which fails again."""
-    return os.path.lexists(path) or not is_gone(path)
+    run.outcomes.report.seconds = time.monotonic() - begin
+    return run.outcomes.report
 
 
 def _check_name(path: Path) -> None:
@@ -212,33 +132,20 @@ def _check_name(path: Path) -> None:
         raise ImageError("read", "the file's name is not UTF-8") from e
 
 
-def _printable(path: str) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _unprinted(path: str) -> str:
-    r"""The name of a file that `_printable` wrote with ``\xe9``."""
-    return os.fsdecode(_BYTE.sub(lambda m: bytes.fromhex(m[1].decode()), os.fsencode(path)))
-
-
 class _Run:
     """State of one ingest; everything here is the main thread's."""
 
     def __init__(
-        self, store: Store, reader: PhotoReader, codes: CodeTable, pool: ThreadPoolExecutor
+        self, store: Store, reader: RowReader, codes: CodeTable, pool: ThreadPoolExecutor
     ) -> None:
         self.store = store
         self.reader = reader
         self.codes = codes
-        self.report = IngestReport()
-        self.cured: set[str] = set()
+        self.outcomes = Outcomes(store)
         self.now_at: dict[str, str] = {}
         """Id of the photo at each path whose file changed; "" if it shows no face."""
         self.moved: dict[str, list[FaceRow]] = {}
         """Rows of photos that are at another path now, by the photo's id."""
-        self.failed_before = {f.path for f in failures_if_readable(store)}
-        self._failed: set[str] = set()
-        """Paths of this run's failures, as they are stored."""
         self._number = 0
         """Photos that were looked at."""
         self._pool = pool
@@ -278,17 +185,17 @@ class _Run:
             reason = reason_against(found)
             if reason:
                 self._number = number
-                self._pass_over(found, place, reason)
+                self.outcomes.passed_over(found, place, reason)
                 return None
         _check_name(found.path)
         entry = None if known else self._examine(number, found.path, place)
         if entry is None:
-            self._skip(place)
+            self.outcomes.skipped(place)
         return entry
 
     def _has(self, path: Path, place: str) -> bool:
         """Whether the file has its rows and was not changed since."""
-        return self._known.has_file(place, *stat_photo(path), self.reader.aligner.faces)
+        return self._known.has_file(place, *stat_photo(path), self.reader.models.aligner.faces)
 
     def finish(self) -> None:
         """Takes in and commits everything."""
@@ -298,7 +205,7 @@ class _Run:
 
     def _examine(self, number: int, path: Path, relative: str) -> _Entry | None:
         """The photo, to be read by another thread; None if the store has it already."""
-        selection = self.reader.aligner.faces
+        selection = self.reader.models.aligner.faces
         file = hash_photo(path)
         original = self._under_way.get(file.face_id)
         if original is not None:
@@ -313,8 +220,8 @@ class _Run:
             first = kept[0]  # the rows stay those of the file that they name
             place = first.path
             file = replace(file, size=first.file_size, mtime_ns=first.file_mtime_ns)
-        task = Task(file, place, self.codes.find(number, file), kept)
-        entry = _Entry(task, relative, self._pool.submit(self.reader.read, task))
+        task = Task(file, place, self.codes.find(number, file.sha256, file.path.name), kept)
+        entry = _Entry(task, relative, self._pool.submit(self.reader.read_photo, task))
         self._under_way[entry.photo] = entry
         return entry
 
@@ -372,10 +279,9 @@ class _Run:
     def _take_rows(self, entry: _Entry, rows: list[FaceRow]) -> None:
         self._rows += rows
         if len(rows) == len(entry.task.kept):
-            self._skip(entry.place)
+            self.outcomes.skipped(entry.place)
         else:
-            self.report.photos += 1
-            self._settle(entry.place)
+            self.outcomes.taken(entry.place)
 
     def _take_copy(self, entry: _Entry) -> None:
         """What becomes of a copy, now that it is known what became of the original."""
@@ -384,42 +290,17 @@ class _Run:
             self._fail(entry.place, entry.original.error)
             return
         self.now_at[entry.place] = entry.photo
-        self._skip(entry.place)
+        self.outcomes.skipped(entry.place)
 
     def _give_up(self, entry: _Entry, error: ImageError) -> None:
         entry.error = error
         del self._under_way[entry.photo]
-        self._fail(entry.place, error, entry.task.kept)
+        self._fail(entry.place, error, kept=bool(entry.task.kept))
 
-    def _fail(self, place: str, error: ImageError, kept: Sequence[FaceRow] = ()) -> None:
-        if place in self._failed:  # named twice
-            self.report.skipped += 1
-            return
-        if error.stage != "read" and not kept:
+    def _fail(self, place: str, error: ImageError, *, kept: bool = False) -> None:
+        new = self.outcomes.failed(place, error, kept=kept)
+        if new and error.stage != "read" and not kept:
             self.now_at.setdefault(place, "")
-        self._failed.add(place)
-        self.report.held |= bool(kept)
-        self.report.failures.append(Failure(_printable(place), error.stage, error.reason))
-
-    def _skip(self, place: str) -> None:
-        self.report.skipped += 1
-        self._settle(place)
-
-    def _settle(self, place: str) -> None:
-        """Notes that a photo is in the store."""
-        self.report.held = True
-        self._cure(place)
-
-    def _cure(self, place: str) -> None:
-        if self.failed_before and (name := _printable(place)) in self.failed_before:
-            self.cured.add(name)
-
-    def _pass_over(self, found: Found, place: str, reason: str) -> None:
-        if reason == NOT_A_PICTURE:
-            self.report.not_pictures += found.files
-        else:
-            self.report.left_out[reason] += found.files
-        self._cure(place)
 
     def _drop_replaced(self) -> None:
         """Removes faces whose photo was overwritten by one that was in the store already, or
@@ -448,7 +329,7 @@ class _Run:
             else:
                 self._take_rows(entry, rows)
         if self._rows:
-            self.report.ingested += self.store.append(self._rows)
+            self.outcomes.report.ingested += self.store.append(self._rows)
             for row in self._rows:
                 self._under_way.pop(row.photo, None)
             self._rows.clear()

@@ -1,30 +1,151 @@
-"""From a photo's file to its rows: decoding, finding and cutting out faces, codes, scores."""
+"""From a photo to its faces: decoding, finding and cutting out, codes, scores.
+
+`FaceReader` is the one way there: what is ingested, what is searched for and what is edited are
+read by it, so that a photo's face is the same in all three, to the last bit.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from threading import BoundedSemaphore
+from typing import TypeVar
 
 import numpy as np
 import torch
 
+from ris.cores import usable_cores
 from ris.data.shards import GIVEN, FaceRow
-from ris.errors import ImageError
+from ris.errors import ImageError, InputError
 from ris.images import from_pixels
 from ris.ingest.alignment.cut import Aligner, Cut, fits
-from ris.ingest.alignment.finder import Face
-from ris.ingest.embedding import Embedded, Embedder
-from ris.ingest.pictures.decode import Photo, PhotoFile, decode
+from ris.ingest.embedding import Embedded
+from ris.ingest.loaded_models import Models
+from ris.ingest.pictures.decode import Decoded, Photo, PhotoFile, decode, name_of
+from ris.ingest.threads import one_thread
 
-if TYPE_CHECKING:
-    from ris.ingest.inversion.optimisation import Inverter
+T = TypeVar("T")
 
 AT_ONCE = 16
 """Faces that a device embeds at once, which bounds the memory of their activations."""
+_AT_A_TIME = BoundedSemaphore(usable_cores())
+"""Photos of which `FaceReader.largest` reads the face at the same time, each on one core and with
+its own activations in memory; further threads wait."""
+
+
+@dataclass(frozen=True)
+class ReadFace:
+    """A face as it was read from a photo.
+
+    Attributes:
+        cut: where it lies, and what was found there.
+        w: (L, 512) float32 code.
+        sigma: (C,) float32 style coefficients.
+        scores: (K, C') float16 contribution scores, rounded as the store keeps them.
+        error: the inverter's reconstruction error; None where it measures none, or for a code
+            that was given.
+        inverter: fingerprint of what gave the code.
+    """
+
+    cut: Cut
+    w: np.ndarray
+    sigma: np.ndarray
+    scores: np.ndarray
+    error: float | None
+    inverter: str
+
+
+class FaceReader:
+    """Reads faces with some models. Any number of threads may use it at once.
+
+    On a CPU every face goes alone through every network, so that what is read depends neither on
+    the faces that are read beside it nor on the number of threads. On a device faces go in groups.
+
+    Args:
+        models: what it is done with.
+        check: called with the inverter's fingerprint before it inverts.
+    """
+
+    def __init__(self, models: Models, check: Callable[[str], None] | None = None) -> None:
+        self.models = models
+        self._check = check
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Lets every thread end soon, with `CancelledError`."""
+        self._stopped = True
+
+    @property
+    def on_device(self) -> bool:
+        """Whether the networks run on a device that wants many faces at once."""
+        return self.models.embedder.generator.device.type != "cpu"
+
+    def largest(self, photo: Photo) -> ReadFace:
+        """The largest face of a photo. Threads may call this at once: as many photos are read at a
+        time as there are cores.
+
+        Raises:
+            InputError: the photo gives no face; the message names it.
+        """
+        with _AT_A_TIME, one_thread():
+            try:
+                return self._largest(photo)
+            except ImageError as e:
+                raise InputError(f"{name_of(photo)}: {e.reason}") from e
+
+    def _largest(self, photo: Photo) -> ReadFace:
+        (face,) = self.read(self.models.aligner.cuts(decode(photo))[:1])
+        if isinstance(face, ImageError):
+            raise face
+        return face
+
+    def read(
+        self, cuts: Sequence[Cut], given: Sequence[np.ndarray | None] | None = None
+    ) -> list[ReadFace | ImageError]:
+        """What is read of each cut face, or what is wrong with it.
+
+        Args:
+            cuts: the faces.
+            given: for each its code, (512,) or (L, 512), or None to invert it; None: invert all.
+        """
+        codes = [None if w is None else torch.from_numpy(w) for w in given or [None] * len(cuts)]
+        errors: list[float | None] = [None] * len(cuts)
+        inverters = [GIVEN] * len(cuts)
+        unknown = [i for i, code in enumerate(codes) if code is None]
+        if unknown:
+            inverter = self.models.inverter
+            if self._check:
+                self._check(inverter.fingerprint)
+            group = inverter.batch if self.on_device else 1
+            for part in _parts(unknown, group):
+                images = from_pixels(np.stack([cuts[i].pixels for i in part]))
+                inversion = inverter.invert(images, progress=self._go_on)
+                for i, w, error in zip(part, inversion.w, inversion.errors(), strict=True):
+                    codes[i], errors[i], inverters[i] = w, error, inverter.fingerprint
+        embedded: list[Embedded] = []
+        for some in _parts(codes, AT_ONCE if self.on_device else 1):
+            self._go_on()
+            embedded += self.models.embedder.embed_all([w for w in some if w is not None])
+        return [_read(*face) for face in zip(cuts, embedded, errors, inverters, strict=True)]
+
+    def _go_on(self, *_: int) -> None:
+        if self._stopped:
+            raise CancelledError
+
+
+def _parts(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _read(
+    cut: Cut, embedded: Embedded, error: float | None, inverter: str
+) -> ReadFace | ImageError:
+    w, sigma, scores = (part.numpy() for part in (embedded.w, embedded.sigma, embedded.scores))
+    if not (np.isfinite(sigma).all() and np.isfinite(scores).all()):
+        return ImageError("invert", "the latent gives values that are not finite")
+    return ReadFace(cut, w, sigma, scores.astype(np.float16), error, inverter)
 
 
 @dataclass(frozen=True)
@@ -59,38 +180,10 @@ class CutPhoto:
     cuts: dict[int, Cut]
 
 
-class PhotoReader:
-    """Reads photos under one set of options. Any number of threads may use it at once.
+class RowReader(FaceReader):
+    """Reads photos to rows of a store; on a device `rows` is given many photos."""
 
-    On a CPU every face goes alone through every network, so that a row depends neither on the
-    faces that are read beside it nor on the number of threads. On a device `rows` is given many
-    photos and hands them on in groups.
-
-    Args:
-        embedder: codes to sigma and scores; several threads call it at once.
-        make_inverter: called once, when the first photo without a given latent is met.
-        aligner: how faces are found and cut out; several threads call it at once.
-    """
-
-    def __init__(
-        self, embedder: Embedder, make_inverter: Callable[[], Inverter], aligner: Aligner
-    ) -> None:
-        self.embedder, self.aligner = embedder, aligner
-        self._make_inverter = make_inverter
-        self._inverter: Inverter | None = None
-        self._lock = threading.Lock()
-        self._stopped = False
-
-    def stop(self) -> None:
-        """Lets every thread end soon, with `CancelledError`."""
-        self._stopped = True
-
-    @property
-    def on_device(self) -> bool:
-        """Whether the networks run on a device that wants many faces at once."""
-        return self.embedder.generator.device.type != "cpu"
-
-    def read(self, task: Task) -> list[FaceRow] | CutPhoto:
+    def read_photo(self, task: Task) -> list[FaceRow] | CutPhoto:
         """All rows of a photo, or what `rows` makes them of where that wants many photos.
 
         Raises:
@@ -111,119 +204,68 @@ class PhotoReader:
             ImageError: it cannot be decoded, or shows no face.
         """
         self._go_on()
-        photo = decode(task.file.path)
+        photo, aligner = decode(task.file.path), self.models.aligner
         if task.code is None:
-            cuts = _cuts(self.aligner, photo, task.kept)
+            cuts = _cuts(aligner, photo, task.kept)
         elif task.kept:
             cuts = {}
         else:
-            faces = self.aligner.finder.find(photo.picture, largest=True)
-            cuts = {0: self.aligner.as_it_is(photo, faces[0] if faces else None)}
+            faces = aligner.finder.find(photo.picture, largest=True)
+            cuts = {0: aligner.as_it_is(photo, faces[0] if faces else None)}
         return CutPhoto(task, photo.width, photo.height, cuts)
 
     def rows(self, photos: Sequence[CutPhoto]) -> list[list[FaceRow] | ImageError]:
         """For each photo all its rows, old and new, or what is wrong with it."""
-        codes = self._codes([photo for photo in photos if photo.task.code is None])
-        for photo in photos:
-            if photo.task.code is not None:
-                given = torch.from_numpy(photo.task.code), None
-                codes |= {photo.task.face_id(number): given for number in photo.cuts}
-        embedded = self._embedded({face: w for face, (w, _) in codes.items()})
+        cuts = [cut for photo in photos for cut in photo.cuts.values()]
+        faces = iter(self.read(cuts, [p.task.code for p in photos for _ in p.cuts]))
+        selection = self.models.aligner.faces
         result: list[list[FaceRow] | ImageError] = []
         for photo in photos:
-            rows = [dataclasses.replace(r, selection=self.aligner.faces) for r in photo.task.kept]
-            try:
-                for number in photo.cuts:
-                    face = photo.task.face_id(number)
-                    rows.append(self._row(photo, number, embedded[face], codes[face][1]))
-            except ImageError as e:
-                result.append(e)
-            else:
-                result.append(rows)
+            rows = [dataclasses.replace(row, selection=selection) for row in photo.task.kept]
+            error: ImageError | None = None
+            for number in photo.cuts:
+                face = next(faces)
+                if isinstance(face, ImageError):
+                    error = face
+                else:
+                    rows.append(_row(photo, number, face, selection))
+            result.append(error or rows)
         return result
 
-    def inverter(self) -> Inverter:
-        """The inverter for photos, made when it is first needed."""
-        with self._lock:
-            if self._inverter is None:
-                self._inverter = self._make_inverter()
-            return self._inverter
 
-    def _go_on(self, *_: int) -> None:
-        if self._stopped:
-            raise CancelledError
-
-    def _codes(self, photos: Sequence[CutPhoto]) -> dict[str, tuple[torch.Tensor, float | None]]:
-        """Codes by inversion, with the reconstruction error, by face id."""
-        faces = [(p.task.face_id(n), cut.pixels) for p in photos for n, cut in p.cuts.items()]
-        if not faces:
-            return {}
-        inverter = self.inverter()
-        group = inverter.batch if self.on_device else 1
-        found: dict[str, tuple[torch.Tensor, float | None]] = {}
-        for start in range(0, len(faces), group):
-            ids, pixels = zip(*faces[start : start + group], strict=True)
-            inversion = inverter.invert(from_pixels(np.stack(list(pixels))), progress=self._go_on)
-            found |= zip(ids, zip(inversion.w, inversion.errors(), strict=True), strict=True)
-        return found
-
-    def _embedded(self, codes: dict[str, torch.Tensor]) -> dict[str, Embedded]:
-        """Sigma and scores by face id."""
-        faces = list(codes)
-        group = AT_ONCE if self.on_device else 1
-        found: dict[str, Embedded] = {}
-        for start in range(0, len(faces), group):
-            self._go_on()
-            ids = faces[start : start + group]
-            found |= zip(ids, self.embedder.embed_all([codes[i] for i in ids]), strict=True)
-        return found
-
-    def _row(
-        self, photo: CutPhoto, number: int, embedded: Embedded, error: float | None
-    ) -> FaceRow:
-        if not (torch.isfinite(embedded.sigma).all() and torch.isfinite(embedded.scores).all()):
-            raise ImageError("invert", "the latent gives values that are not finite")
-        task, cut = photo.task, photo.cuts[number]
-        return FaceRow(
-            id=task.face_id(number),
-            path=task.path,
-            width=photo.width,
-            height=photo.height,
-            file_size=task.file.size,
-            file_mtime_ns=task.file.mtime_ns,
-            inverter=GIVEN if task.code is not None else self.inverter().fingerprint,
-            inversion_error=error,
-            w=embedded.w.numpy(),
-            sigma=embedded.sigma.numpy(),
-            scores=embedded.scores.numpy().astype(np.float16),
-            face=number,
-            selection=self.aligner.faces,
-            aligned=cut.aligned,
-            quad=cut.quad,
-            **({} if cut.face is None else _found(cut.face)),
-        )
-
-
-def _cuts(aligner: Aligner, photo: Photo, kept: list[FaceRow]) -> dict[int, Cut]:
-    """Faces of a photo by number, without those that the store has."""
+def _cuts(aligner: Aligner, photo: Decoded, kept: list[FaceRow]) -> dict[int, Cut]:
+    """Faces of a photo that no row shows yet, under numbers that are free."""
     try:
         cuts = aligner.cuts(photo)
     except ImageError:
         if not kept:
             raise
         cuts = []
-    return _others(cuts, kept)
-
-
-def _found(face: Face) -> dict[str, Any]:
-    """What a row says about a face that was found."""
-    return {name: getattr(face, name) for name in ("box", "yaw", "pitch", "roll", "blendshapes")}
-
-
-def _others(cuts: list[Cut], kept: list[FaceRow]) -> dict[int, Cut]:
-    """Those cuts that no row shows yet, under numbers that are free."""
     taken = {row.face for row in kept}
     quads = [row.quad for row in kept if row.quad is not None]
     fresh = [cut for cut in cuts if not any(fits(cut, quad) for quad in quads)]
     numbers = (n for n in range(len(taken) + len(fresh)) if n not in taken)
     return dict(zip(numbers, fresh, strict=False))
+
+
+def _row(photo: CutPhoto, number: int, read: ReadFace, selection: str) -> FaceRow:
+    task, cut, face = photo.task, read.cut, read.cut.face
+    found = ("box", "yaw", "pitch", "roll", "blendshapes") if face else ()
+    return FaceRow(
+        id=task.face_id(number),
+        path=task.path,
+        width=photo.width,
+        height=photo.height,
+        file_size=task.file.size,
+        file_mtime_ns=task.file.mtime_ns,
+        inverter=read.inverter,
+        inversion_error=read.error,
+        w=read.w,
+        sigma=read.sigma,
+        scores=read.scores,
+        face=number,
+        selection=selection,
+        aligned=cut.aligned,
+        quad=cut.quad,
+        **{name: getattr(face, name) for name in found},
+    )

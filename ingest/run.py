@@ -17,13 +17,13 @@ from ris.data.manifest import FILE as MANIFEST
 from ris.data.models.shipped import CATALOGUE_FILE
 from ris.data.store import Store
 from ris.errors import InputError, MismatchError, RisError
-from ris.ingest.session import Session
+from ris.ingest.loaded_models import Models
 from ris.ingest.sources.sources import Arguments, Sources, is_gone
 
 if TYPE_CHECKING:
     from ris.data.metadata import Joined
     from ris.data.tables import Table
-    from ris.ingest.pipeline import IngestReport
+    from ris.ingest.outcomes import IngestReport
 
 
 @dataclass
@@ -48,7 +48,7 @@ class CollectionReport:
 def ingest_collection(
     photos: Arguments,
     folder: Path,
-    session: Session,
+    models: Models,
     *,
     latents: Path | None = None,
     metadata: Path | None = None,
@@ -60,9 +60,10 @@ def ingest_collection(
 
     Args:
         photos: one or several folders, photos, lists or patterns, see
-        `ris.ingest.sources.sources.Sources`. folder: the store's folder. session: generator,
-        catalogue and options; a generator, catalogue or inverter that
-            nobody chose becomes that of the store's faces.
+            `ris.ingest.sources.sources.Sources`.
+        folder: the store's folder.
+        models: generator, catalogue and options; a generator, catalogue or inverter that nobody
+            chose becomes that of the store's faces.
         latents: file of codes; by default ``latents.parquet`` in the first folder that is
             named, or else beside the first photo, if there.
         metadata: CSV or Parquet table joined by file name.
@@ -78,48 +79,45 @@ def ingest_collection(
     if prune and not sources.only_folders:
         raise InputError("--prune goes with folders: it removes what is gone from there")
     codes = _latents(sources, latents)
-    session.check_files()
-    table = None
+    models.check_files()
+    table, total = None, None
+    in_order = codes is not None and not codes.files and not codes.hashes
     if metadata is not None:
         from ris.data.tables import read_table
 
         table = read_table(metadata)
-        _check_table(table, metadata_key, sources, folder)
-    in_order = codes is not None and not codes.files and not codes.hashes
-    total = sum(1 for _ in sources.photos()) if in_order else None
+        total = _check_table(table, metadata_key, sources, folder)
+    elif in_order:
+        total = sum(1 for _ in sources.photos())
 
     from ris.ingest.pipeline import ingest  # which imports torch
 
-    named = session.inverter_file
-    session = session.at(folder)
-    ours = session.generator.fingerprint
+    named = models.inverter_file
+    models = models.at(folder)
+    ours = models.generator.fingerprint
     if codes is not None and codes.generator not in (None, ours):
         raise MismatchError(
             f"the latents are of generator {codes.generator}, this run has {ours}: name theirs "
             "with --generator"
         )
     if codes is not None:
-        codes = codes.of_rows(session.generator.layout.rows, total or 0)
+        codes = codes.of_rows(models.generator.layout.rows, total if in_order and total else 0)
     if named is not None:  # read before the store remembers it, also where all codes are given
-        session.inverter()
-    embedder = session.embedder()
-    store = Store.create(folder, embedder.settings())
-    if session.generator_file or session.inverter_file:
-        store.remember(generator=session.generator_file, inverter=session.inverter_file)
-    if session.catalogue_path is not None and session.catalogue_path.parent != store.folder:
+        _ = models.inverter
+    store = Store.create(folder, models.embedder.settings())
+    if models.generator_file or models.inverter_file:
+        store.remember(generator=models.generator_file, inverter=models.inverter_file)
+    if models.catalogue_path is not None and models.catalogue_path.parent != store.folder:
         with replacing(store.folder / CATALOGUE_FILE) as temporary:
-            shutil.copyfile(session.catalogue_path, temporary)
-    session = session.following(store)
+            shutil.copyfile(models.catalogue_path, temporary)
     pruned = sum(_prune(store, f) for f in sources.folders) if prune else 0
     count = _Count(sources) if progress else None
     report = ingest(
         store,
         sources,
-        embedder,
-        session.inverter,
+        models,
         total=total,
         latents=codes,
-        aligner=session.aligner(),
         progress=(lambda done: progress(done, count.files)) if progress and count else None,
     )
     labelled = None
@@ -130,8 +128,8 @@ def ingest_collection(
     return CollectionReport(store, store.manifest().rows, report, pruned, labelled)
 
 
-def _check_table(table: Table, key: str | None, sources: Sources, folder: Path) -> None:
-    """A table that is about other photos must not cost an ingest first."""
+def _check_table(table: Table, key: str | None, sources: Sources, folder: Path) -> int:
+    """A table that is about other photos must not cost an ingest first; gives their number."""
     from ris.data.file_names import FileNames
     from ris.data.metadata import check_possible
 
@@ -142,6 +140,7 @@ def _check_table(table: Table, key: str | None, sources: Sources, folder: Path) 
         for batch in Store(folder).rows(["path"]):
             paths += batch.column(0).to_pylist()
     check_possible(table, FileNames(paths, root), key)
+    return len(photos)
 
 
 class _Count:

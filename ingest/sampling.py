@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ris.data.durable import disk_error, replacing
-from ris.data.hashing import file_sha256
+from ris.data.durable import disk_error, file_sha256, replacing
 from ris.data.latents import SIDECAR, read_latents, write_latents
 from ris.errors import InputError, MismatchError
 from ris.generators.generator import Generator

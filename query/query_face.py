@@ -1,29 +1,25 @@
-"""What a query names: a photo, or the id of a face in the store."""
+"""The face that a search starts from: of a photo, or of an id in the store."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from threading import BoundedSemaphore
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ris.cores import usable_cores
 from ris.data.shards import FaceRow
+from ris.data.squares import square_of
 from ris.data.store import Store
 from ris.errors import ImageError, InputError, QueryError
 
 if TYPE_CHECKING:
-    from ris.ingest.alignment.cut import Aligner
-    from ris.ingest.embedding import Embedder
-    from ris.ingest.inversion.optimisation import Inverter
+    from ris.ingest.loaded_models import Models
+    from ris.ingest.pictures.decode import Photo
 
-_READERS = BoundedSemaphore(usable_cores())
-"""Photos that are read at the same time, each on one core and with its own activations in memory;
-further threads wait."""
+
+TAKES = "a query takes one photo or a face id"
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class QueryFace:
 
     Attributes:
         id: its id in the store, or None for a photo that is not in it.
-        path: the photo's file.
+        photo: the photo that shows it.
         sigma: (C,) float32 style coefficients.
         scores: (K, C') float32 contribution scores, the query's own submembership.
         w: (L, 512) float32 code.
@@ -41,150 +37,114 @@ class QueryFace:
     """
 
     id: str | None
-    path: Path
+    photo: Photo
     sigma: np.ndarray
     scores: np.ndarray
     w: np.ndarray
     error: float | None
     quad: np.ndarray | None = None
 
+    @property
+    def path(self) -> Path | None:
+        """The photo's file; None where the photo was given as pixels or bytes."""
+        return Path(self.photo) if isinstance(self.photo, str | os.PathLike) else None
 
-class FaceReader(Protocol):
-    """What turns a photo into a face; loaded only when a photo has to be inverted."""
+    @property
+    def name(self) -> str:
+        """What a message calls the photo."""
+        from ris.ingest.pictures.decode import name_of
 
-    def aligner(self) -> Aligner:
-        """How the face is found in the photo and cut out."""
-        ...
-
-    def embedder(self) -> Embedder:
-        """Generator, catalogue and options, those of the store."""
-        ...
-
-    def inverter(self) -> Inverter:
-        """The inverter for photos."""
-        ...
+        return name_of(self.photo)
 
 
-def query_face(store: Store, argument: str, reader: FaceReader | None = None) -> QueryFace:
-    """The face of a photo's path or of an id in the store (which may be abbreviated).
+def face_of_id(store: Store, face: str) -> QueryFace:
+    """The face of an id, which may be abbreviated.
 
-    A photo whose bytes are in the store is that face: nothing is computed again. Of any other
-    photo the largest face is cut out and inverted, and its own contribution scores are computed
-    through the generator.
+    Raises:
+        InputError: no id at all.
+        QueryError: there is none such, or there are several.
+    """
+    if not face.strip():
+        raise InputError(TAKES)
+    return _stored(store, store.face(face))
+
+
+def face_of_photo(
+    photo: Photo, models: Models | None = None, store: Store | None = None
+) -> QueryFace:
+    """The largest face of a photo, with scores of its own. Any number of threads may call it.
 
     Args:
-        store: where ids are looked up.
-        argument: a path or an id.
-        reader: reads a photo that is not in the store; by default as the store's were read.
+        photo: what is given.
+        models: read it; by default as the store's photos were read, or with what ships.
+        store: a photo whose bytes it has is that face, and nothing is computed again; any other
+            must be read as its photos were, so that they compare.
 
     Raises:
-        QueryError: neither a file nor an id.
+        QueryError: there is no such file.
         InputError: the photo gives no face.
-        MismatchError: the reader's generator, catalogue or inverter is not the store's.
+        MismatchError: the models' generator, catalogue or inverter is not the store's.
     """
-    face = stored_face(store, argument)
-    if face is not None:
-        return face
-    if reader is None:
-        from ris.ingest.session import Session
+    if store is not None and (known := stored_photo(store, photo)) is not None:
+        return known
+    if models is None:
+        from ris.ingest.loaded_models import Models
 
-        reader = Session.of_store(store)
-    return new_face(store, argument, reader)
+        models = Models() if store is None else Models.of_store(store)
+    return new_face(photo, models, store)
 
 
-def stored_face(store: Store, argument: str) -> QueryFace | None:
-    """The face of an id, or of a photo whose bytes are in the store; None for another photo.
+def stored_photo(store: Store, photo: Photo) -> QueryFace | None:
+    """The first face of a photo if the store has its bytes; None for another photo, and for
+    pixels, which have no bytes of a file.
 
     Raises:
-        QueryError: neither a file nor an id.
+        QueryError: there is no such file.
         InputError: the photo cannot be read.
     """
-    if not argument.strip():
-        raise InputError("a query takes one photo or a face id")
-    path = Path(argument).expanduser()
-    if not os.path.isfile(path):  # unlike Path's, these take names longer than the system's
-        if os.path.isdir(path):
-            raise InputError(f"{argument} is a folder: a query takes one photo or a face id")
-        if path.suffix or len(path.parts) > 1:
-            raise QueryError(f"no photo {argument}")
-        return _stored(store, store.face(argument))
-    from ris.ingest.pictures.decode import hash_photo
+    from ris.ingest.pictures.decode import name_of, photo_id
 
+    _check_there(photo)
     try:
-        file = hash_photo(path)
+        face = photo_id(photo)
     except ImageError as e:
-        raise InputError(f"{argument}: {e.reason}") from e
-    return _stored(store, store.face(file.face_id)) if store.has(file.face_id) else None
+        raise InputError(f"{name_of(photo)}: {e.reason}") from e
+    return _stored(store, store.face(face)) if face is not None and store.has(face) else None
 
 
-def new_face(store: Store, argument: str, reader: FaceReader) -> QueryFace:
-    """The face of a photo that is not in the store, to be compared with those that are.
+def new_face(photo: Photo, models: Models, store: Store | None = None) -> QueryFace:
+    """`face_of_photo`, whether a store has the photo or not."""
+    from ris.ingest.reading import FaceReader
 
-    Raises:
-        InputError: the photo gives no face.
-        MismatchError: the reader's generator, catalogue or inverter is not the store's.
-    """
-    store.settings.check(reader.embedder().settings(), store.folder)
-    path = Path(argument).expanduser()
-    return read_face(path, reader, lambda inverter: store.check_inverter(inverter.fingerprint))
-
-
-def read_face(
-    path: Path, reader: FaceReader, check: Callable[[Inverter], None] | None = None
-) -> QueryFace:
-    """The largest face of a photo, cut out, inverted and scored. Threads may call it at once: as
-    many photos are read at a time as there are cores.
-
-    Args:
-        path: the photo.
-        reader: does it.
-        check: called with the inverter before it is used.
-
-    Raises:
-        InputError: the photo gives no face.
-    """
-    from ris.ingest.threads import one_thread
-
-    with _READERS, one_thread():
-        return _read_face(path, reader, check)
-
-
-def _read_face(
-    path: Path, reader: FaceReader, check: Callable[[Inverter], None] | None
-) -> QueryFace:
-    from ris.ingest.pictures.decode import decode
-
-    try:
-        cut = reader.aligner().cuts(decode(path))[0]
-    except ImageError as e:
-        raise InputError(f"{path}: {e.reason}") from e
-    from ris.images import from_pixels
-
-    inverter = reader.inverter()
-    if check:
-        check(inverter)
-    inversion = inverter.invert(from_pixels(cut.pixels[None]))
-    face = reader.embedder().embed(inversion.w[0])
+    _check_there(photo)
+    if store is not None:
+        store.settings.check(models.embedder.settings(), store.folder)
+    face = FaceReader(models, store.check_inverter if store is not None else None).largest(photo)
     return QueryFace(
         id=None,
-        path=path.absolute(),
-        sigma=face.sigma.numpy(),
-        # made and rounded as rows of the store are, so that a photo's answer does not depend on
-        # whether it has been ingested
-        scores=face.scores.numpy().astype(np.float16).astype(np.float32),
-        w=face.w.numpy(),
-        error=inversion.errors()[0],
-        quad=None if cut.aligned else cut.quad,
+        photo=Path(photo).absolute() if isinstance(photo, str | os.PathLike) else photo,
+        sigma=face.sigma,
+        scores=face.scores.astype(np.float32),
+        w=face.w,
+        error=face.error,
+        quad=square_of(face.cut.quad, face.cut.aligned),
     )
+
+
+def _check_there(photo: Photo) -> None:
+    if isinstance(photo, str | os.PathLike) and not os.path.isfile(photo):
+        if os.path.isdir(photo):
+            raise InputError(f"{os.fspath(photo)} is a folder: {TAKES}")
+        raise QueryError(f"no photo {os.fspath(photo)}")
 
 
 def _stored(store: Store, row: FaceRow) -> QueryFace:
     return QueryFace(
         id=row.id,
-        path=store.resolve(row.path),
+        photo=store.resolve(row.path),
         sigma=row.sigma,
         scores=row.scores.astype(np.float32),
         w=row.w,
         error=row.inversion_error,
-        quad=None if row.aligned else row.quad,
+        quad=square_of(row.quad, row.aligned, np.float32),
     )

@@ -30,7 +30,7 @@ def vectors_of(indices: Mapping[str, LiveIndex], face: QueryFace) -> dict[str, n
     for name, index in indices.items():
         found[name] = index.query_vector(face.sigma, face.scores)
         if not found[name].any():
-            raise QueryError(f"{face.path} shows no {name!r}, so there is nothing to compare")
+            raise QueryError(f"{face.name} shows no {name!r}, so there is nothing to compare")
     return found
 
 

@@ -6,15 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ris.data.store import Store
 from ris.errors import InputError, QueryError, RisError
+from ris.face_names import FaceId
 from ris.index.live import LiveIndex, LiveIndices
 from ris.index.searching import Ends, Hits
-from ris.query.query_face import FaceReader, QueryFace, new_face, stored_face
+from ris.query.query_face import QueryFace, face_of_id, new_face, stored_photo
 from ris.query.ranking import Query, ranked, vectors_of
+
+if TYPE_CHECKING:
+    from ris.ingest.loaded_models import Models
+    from ris.ingest.pictures.decode import Photo
 
 
 @dataclass(frozen=True)
@@ -90,12 +96,12 @@ def parse_features(values: Sequence[str]) -> dict[str, float]:
 
 def search(
     store: Store,
-    query: str | QueryFace,
+    query: Photo | FaceId | QueryFace,
     features: Mapping[str, float],
     *,
     k: int = 5,
     where: str | None = None,
-    reader: FaceReader | None = None,
+    models: Models | None = None,
 ) -> SearchResult:
     """The k nearest and the k furthest faces.
 
@@ -105,11 +111,11 @@ def search(
 
     Args:
         store: with an index of every feature.
-        query: a photo's path, the id of a face in the store, or a face read before.
+        query: a photo, the id of a face in the store, or a face read before.
         features: weight of each feature; only ratios matter.
         k: number of results at each end, at least 1.
         where: SQL condition on the view ``faces``; only faces that satisfy it are ranked.
-        reader: reads a photo that is not in the store; by default as the store's were read.
+        models: read a photo that is not in the store; by default as the store's were read.
 
     Raises:
         IndexMissingError: a feature has no index.
@@ -117,7 +123,7 @@ def search(
             the store's faces.
         QueryError: the query does not show a feature, or the condition is wrong.
     """
-    return Searcher(store, reader).search(query, features, k=k, where=where)
+    return Searcher(store, models).search(query, features, k=k, where=where)
 
 
 class Searcher:
@@ -131,28 +137,28 @@ class Searcher:
 
     Args:
         store: with an index of every feature that is asked for.
-        reader: reads photos that are not in the store; by default as the store's were read.
+        models: read photos that are not in the store; by default as the store's were read.
     """
 
-    def __init__(self, store: Store, reader: FaceReader | None = None) -> None:
+    def __init__(self, store: Store, models: Models | None = None) -> None:
         self.store = store
-        self._reader = reader
+        self._models = models
         self._indices = LiveIndices(store)
         self._lock = Lock()
 
     @property
-    def reader(self) -> FaceReader:
-        """What reads photos; its models are loaded when they are needed."""
+    def models(self) -> Models:
+        """What reads photos; each is loaded when it is needed."""
         with self._lock:
-            if self._reader is None:
-                from ris.ingest.session import Session
+            if self._models is None:
+                from ris.ingest.loaded_models import Models
 
-                self._reader = Session.of_store(self.store)
-            return self._reader
+                self._models = Models.of_store(self.store)
+            return self._models
 
     def search(
         self,
-        query: str | QueryFace,
+        query: Photo | FaceId | QueryFace,
         features: Mapping[str, float],
         *,
         k: int = 5,
@@ -166,7 +172,7 @@ class Searcher:
 
     def search_all(
         self,
-        queries: Sequence[str | QueryFace],
+        queries: Sequence[Photo | FaceId | QueryFace],
         features: Mapping[str, float],
         *,
         k: int = 5,
@@ -239,10 +245,12 @@ class Searcher:
             )
         return [result for result in found if result is not None]
 
-    def _face(self, query: str | QueryFace) -> QueryFace:
+    def _face(self, query: Photo | FaceId | QueryFace) -> QueryFace:
         if isinstance(query, QueryFace):
             return query
-        return stored_face(self.store, query) or new_face(self.store, query, self.reader)
+        if isinstance(query, FaceId):
+            return face_of_id(self.store, query.id)
+        return stored_photo(self.store, query) or new_face(query, self.models, self.store)
 
 
 def _unsearched(indices: Iterable[LiveIndex]) -> int:

@@ -8,9 +8,9 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin
 
 from ris.data.durable import disk_error, replacing
-from ris.data.synthetic import DRAWN_NOTE
 from ris.errors import ImageError, InputError
 from ris.ingest.alignment.cut import cut_again
+from ris.ingest.pictures.formats import DRAWN_NOTE
 from ris.query.query_face import QueryFace
 from ris.query.searcher import Match, SearchResult
 from ris.query.tiles import PALE, Sheet
@@ -114,11 +114,13 @@ def _query(sheet: Sheet, face: QueryFace, x: int, y: int) -> None:
 
 def _face(sheet: Sheet, face: Match | QueryFace, x: int, y: int) -> None:
     try:
-        sheet.tile(Image.fromarray(cut_again(face.path, face.quad, TILE)), x, y)
+        photo = face.photo if isinstance(face, QueryFace) else face.path
+        sheet.tile(Image.fromarray(cut_again(photo, face.quad, TILE)), x, y)
     except ImageError as e:
         # the photo was moved or deleted since: its place in the ranking is still shown
         sheet.filled(x, y, TILE)
-        sheet.words(f"{face.path.name}\n{e.reason}", x + 8, y + 8, size=13, colour=PALE)
+        name = face.path.name if face.path else "photo"
+        sheet.words(f"{name}\n{e.reason}", x + 8, y + 8, size=13, colour=PALE)
 
 
 def _caption(sheet: Sheet, x: int, y: int, text: str) -> None:

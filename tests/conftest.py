@@ -102,17 +102,17 @@ def rendered(faces):
 
 
 @pytest.fixture(scope="session")
-def session(generator, catalogue):
-    """The default session, with models that are already loaded."""
-    from ris.ingest.session import Session
+def models(generator, catalogue):
+    """The default models, of which generator and catalogue are loaded."""
+    from ris.ingest.loaded_models import Models
 
-    loaded = Session()
-    loaded.generator, loaded.catalogue = generator, catalogue
+    loaded = Models()
+    vars(loaded).update(_generator=generator, catalogue=catalogue)
     return loaded
 
 
 @pytest.fixture(scope="session")
-def filled(faces, session, tmp_path_factory):
+def filled(faces, models, tmp_path_factory):
     """A store of the 60 faces with soft exact indices; tests must not change it."""
     from ris.data.store import Store
     from ris.index.build import DEFAULT_FEATURES, build_indices
@@ -122,7 +122,7 @@ def filled(faces, session, tmp_path_factory):
     labels = folder.parent / "labels.csv"
     lines = [f"seed{100 + i:06d}.jpg,{i % 2},{i // 5}" for i in range(60)]
     labels.write_text("\n".join(["file,odd,person", *lines]))
-    done = ingest_collection(str(faces), folder, session, metadata=labels)
+    done = ingest_collection(str(faces), folder, models, metadata=labels)
     assert (done.report.ingested, done.report.failed) == (60, 0)
     assert done.labelled is not None and (done.labelled.matched, done.labelled.without) == (60, 0)
     store = Store.open(folder)

@@ -24,7 +24,8 @@ from ris.generators.mobilestylegan import MobileStyleGAN
 from ris.generators.pspace import PSpace, fit_pspace
 from ris.generators.readout import ReadOut, fit_readout
 from ris.images import from_bytes, to_bytes
-from ris.ingest.inversion.optimisation import OptimisationConfig, guess_features, resize
+from ris.ingest.inversion.contract import resize
+from ris.ingest.inversion.optimisation import OptimisationConfig, guess_features
 
 CHUNK = 100  # faces in one cached file
 SEED = 1000  # of the first chunk; the tests' faces come from other seeds

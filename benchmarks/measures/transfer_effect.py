@@ -13,7 +13,7 @@ from benchmarks.measures.parsing import REGIONS, SIZE, FaceParser
 from benchmarks.measures.pixels import scaled
 from ris.data.blendshapes import BLENDSHAPES
 from ris.images import to_pixels
-from ris.ingest.alignment import FaceFinder
+from ris.ingest.alignment.finder import FaceFinder
 
 LANDMARKS: dict[str, tuple[int, ...]] = {
     "eyes": (

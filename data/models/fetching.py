@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Literal
 
-from ris.data.hashing import file_sha256
+from ris.data.durable import file_sha256
 from ris.errors import ModelFileError
 
 Origin = Literal["wheel", "npm"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ris.data.hashing import file_sha256
+from ris.data.durable import file_sha256
 from ris.data.models.asset_files import load_tensors
 from ris.data.models.torch_files import check_dense, check_finite, read_torch
 from ris.errors import ModelFileError

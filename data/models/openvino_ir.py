@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ris.data.surroundings import check_blame
+from ris.data.durable import check_blame
 from ris.errors import ModelFileError
 from ris.generators.mobilestylegan import MobileStyleGANConfig
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from ris.cache import cache_folder, cannot_write
-from ris.data.hashing import file_sha256
+from ris.data.durable import file_sha256
 from ris.data.models.fetching import ORIGINS, Origin, fetch, member_reader
 from ris.errors import ModelFileError
 from ris.notices import tell

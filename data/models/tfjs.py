@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ris.data.surroundings import check_blame
+from ris.data.durable import check_blame
 from ris.errors import ModelFileError
 
 _DTYPES: dict[str, np.dtype[Any]] = {

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -12,8 +10,9 @@ from PIL import Image, ImageOps
 
 from ris.errors import ImageError
 from ris.ingest.alignment.finder import Face, FaceFinder, same_face
-from ris.ingest.alignment.quad import crop, is_aligned, side, whole
-from ris.ingest.pictures.decode import PHOTO_SIZE, Photo, decode, decode_aligned
+from ris.ingest.alignment.squares import crop, is_aligned, side, whole
+from ris.ingest.pictures.decode import PHOTO_SIZE, Decoded, Photo, decode, decode_aligned
+from ris.once import once
 
 Aligned = Literal["auto", "yes", "no"]
 Faces = Literal["largest", "all"]
@@ -54,12 +53,12 @@ class Aligner:
     faces: Faces = "largest"
     size: int = PHOTO_SIZE
 
-    @cached_property
+    @once
     def finder(self) -> FaceFinder:
         """The finder behind it."""
         return FaceFinder()
 
-    def cuts(self, photo: Photo) -> list[Cut]:
+    def cuts(self, photo: Decoded) -> list[Cut]:
         """The faces of a photo, the largest (or the aligned one) first.
 
         Raises:
@@ -79,19 +78,19 @@ class Aligner:
             raise ImageError("align", UNCLEAR if seen else "no face found")
         return result
 
-    def as_it_is(self, photo: Photo, face: Face | None) -> Cut:
+    def as_it_is(self, photo: Decoded, face: Face | None) -> Cut:
         """A photo's central square, with the face found in it."""
         pixels = ImageOps.fit(photo.picture, (self.size, self.size), Image.Resampling.LANCZOS)
         quad = self._frame(photo) * photo.scale
         return Cut(np.asarray(pixels), quad, True, _scaled(face, photo.scale) if face else None)
 
-    def _is_aligned(self, face: Face, photo: Photo) -> bool:
+    def _is_aligned(self, face: Face, photo: Decoded) -> bool:
         return self.aligned == "auto" and is_aligned(face.quad, photo.picture.size[::-1])
 
-    def _frame(self, photo: Photo) -> np.ndarray:
+    def _frame(self, photo: Decoded) -> np.ndarray:
         return whole(*photo.picture.size)
 
-    def _cut(self, photo: Photo, face: Face) -> Cut:
+    def _cut(self, photo: Decoded, face: Face) -> Cut:
         pixels = crop(photo.picture, face.quad, self.size)
         return Cut(pixels, face.quad * photo.scale, False, _scaled(face, photo.scale))
 
@@ -104,7 +103,7 @@ def _scaled(face: Face, scale: float) -> Face:
     )
 
 
-def cut_again(path: Path, quad: np.ndarray | None, size: int) -> np.ndarray:
+def cut_again(photo: Photo, quad: np.ndarray | None, size: int) -> np.ndarray:
     """The face of a stored quad (None: of a photo that is a face crop), as (size, size, 3) uint8.
 
     Raises:
@@ -112,10 +111,10 @@ def cut_again(path: Path, quad: np.ndarray | None, size: int) -> np.ndarray:
             the quad lies outside it: it was replaced by a smaller one.
     """
     if quad is None:
-        return decode_aligned(path, size).pixels
-    photo = decode(path)
+        return decode_aligned(photo, size).pixels
+    decoded = decode(photo)
     try:
-        return crop(photo.picture, quad / photo.scale, size)
+        return crop(decoded.picture, quad / decoded.scale, size)
     except ValueError as e:
         raise ImageError("align", str(e)) from e
 

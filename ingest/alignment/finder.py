@@ -5,32 +5,33 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from ris.ingest.alignment import quad as quads
+from ris.ingest.alignment import squares as quads
 from ris.ingest.alignment.detector import (
     OVERLAP,
     SCORE,
     SIZE,
     Detection,
+    close_looks,
+    convincing,
     detect,
+    is_turned,
     overlap,
     tilings,
+    turn_wins,
 )
 from ris.ingest.alignment.landmarker_file import Networks, load_networks
 from ris.ingest.alignment.landmarks import (
-    detection_square,
     find_blendshapes,
-    find_landmarks,
+    head_pose,
     landmark_angle,
-    landmark_square,
+    landmarks_near,
     turn_between,
 )
-from ris.ingest.alignment.pose import head_pose
-from ris.ingest.alignment.pyramid import Pixels, Pyramid, square_matrix
-from ris.ingest.alignment.upright import close_looks, convincing, is_turned, turn_wins
+from ris.ingest.alignment.squares import Pixels, Pyramid, square_matrix
+from ris.once import once
 
 SECOND_LOOKS = ((1.6, 0), (1.0, 0), (1.2, 90), (1.2, -90), (1.2, 180))
 """Side of the square that is looked at, in sides of the photo, and its turn in degrees."""
@@ -62,11 +63,11 @@ class Face:
     Attributes:
         box: (4,) float64 x0, y0, x1, y1 around the landmarks.
         landmarks: (478, 3) float64, z in pixels too, away from the viewer.
-        yaw, pitch, roll: degrees, see `ris.ingest.alignment.pose.head_pose`.
+        yaw, pitch, roll: degrees, see `ris.ingest.alignment.landmarks.head_pose`.
         blendshapes: (52,) float32, 0 to 1, in the order of
             `ris.data.blendshapes.BLENDSHAPES`.
         score: the landmark network's belief that this is a face, 0 to 1.
-        quad: (4, 2) float64, the FFHQ square, see `ris.ingest.alignment.quad`.
+        quad: (4, 2) float64, the FFHQ square, see `ris.ingest.alignment.squares`.
     """
 
     box: np.ndarray
@@ -82,7 +83,7 @@ class Face:
 class FaceFinder:
     """Finds faces; the networks are loaded on first use. Any number of threads may share one."""
 
-    @cached_property
+    @once
     def _networks(self) -> Networks:
         return load_networks()
 
@@ -156,7 +157,7 @@ class FaceFinder:
         """The landmarks of a detection the right way up, the belief in them, and whether that is
         another way up than the detection's."""
         network = self._networks.landmarks
-        points, presence = find_landmarks(network, photo, detection_square(detection))
+        points, presence = landmarks_near(network, photo, detection)
         if convincing(detection, presence):
             return points, presence, False
         angle = math.degrees(landmark_angle(points))
@@ -166,7 +167,7 @@ class FaceFinder:
             return points, presence, False
         turned = is_turned(best, angle)
         if turned or presence < PRESENCE:  # a closer box may show landmarks where a coarse did not
-            again, belief = find_landmarks(network, photo, detection_square(best))
+            again, belief = landmarks_near(network, photo, best)
             if turn_wins(best, looks, angle, presence, belief) if turned else belief > presence:
                 return again, belief, turned
         return points, presence, False
@@ -183,7 +184,7 @@ class FaceFinder:
             if presence < PRESENCE or settled or (steady and clear):
                 break
             before = points
-            points, presence = find_landmarks(network, photo, landmark_square(before))
+            points, presence = landmarks_near(network, photo, before)
             move = np.linalg.norm(points - before, axis=1).mean()
             steady = turn_between(before, points) < STEADY
             settled = move < SETTLED * math.sqrt(np.prod(np.ptp(points[:, :2], axis=0)))

@@ -1,4 +1,4 @@
-"""478 points on a face, and the 52 blendshapes that follow from them."""
+"""478 points on a face, the 52 blendshapes and the turn of the head that follow from them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from ris.ingest.alignment.detector import Detection
-from ris.ingest.alignment.landmarker_file import Network
-from ris.ingest.alignment.pyramid import Pyramid, square_matrix
+from ris.ingest.alignment.landmarker_file import CanonicalFace, Network
+from ris.ingest.alignment.squares import Pyramid, square_matrix
 
 SIZE = 256
 """Pixels of the landmark network's input."""
@@ -32,8 +32,16 @@ _WATCHED = np.array([
 # fmt: on
 
 
-def detection_square(found: Detection) -> np.ndarray:
-    """Matrix of the square for the landmark network around a detected face."""
+def landmarks_near(
+    network: Network, photo: Pyramid, face: Detection | np.ndarray
+) -> tuple[np.ndarray, float]:
+    """`find_landmarks` in the square around a face that was detected, or around landmarks
+    (478, 3) that were found before."""
+    square = _known_square(face) if isinstance(face, np.ndarray) else _seen_square(face)
+    return find_landmarks(network, photo, square)
+
+
+def _seen_square(found: Detection) -> np.ndarray:
     across = found.eyes[1] - found.eyes[0]
     x, y = (found.box[:2] + found.box[2:]) / 2
     return square_matrix((x, y), ROOM * found.side, math.atan2(across[1], across[0]), SIZE)
@@ -51,8 +59,7 @@ def turn_between(first: np.ndarray, second: np.ndarray) -> float:
     return abs((turn + 180) % 360 - 180)
 
 
-def landmark_square(points: np.ndarray) -> np.ndarray:
-    """The same around landmarks (478, 3) that were found before."""
+def _known_square(points: np.ndarray) -> np.ndarray:
     plane = points[:, :2]
     angle = landmark_angle(points)
     upright = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
@@ -83,3 +90,44 @@ def find_blendshapes(network: Network, points: np.ndarray) -> np.ndarray:
     """`ris.data.blendshapes.BLENDSHAPES` (52,) float32, 0 to 1, for landmarks (478, 3)."""
     (result,) = network(points[_WATCHED, :2][None]).values()
     return result.reshape(-1).astype(np.float32)
+
+
+def head_pose(landmarks: np.ndarray, canonical: CanonicalFace) -> tuple[float, float, float]:
+    """Yaw, pitch and roll of a head in degrees.
+
+    The rotation that best turns the canonical face (a rigid body, scaled and moved as needed)
+    into the landmarks; least squares over the points that hardly move with the expression,
+    weighted as the canonical face says. The camera is taken to be far away (scaled
+    orthographic), so the result depends neither on where in the photo a face is nor on its size.
+
+    Args:
+        landmarks: (>= 468, 3), pixels, y pointing down, z away from the viewer.
+        canonical: the face to compare with.
+
+    Returns:
+        yaw: positive when the face looks to the right side of the picture.
+        pitch: positive when it looks up.
+        roll: positive when the head is tilted clockwise, as the viewer sees it.
+        The head is first tilted (roll), then raised (pitch), then turned (yaw) about its own
+        axes: R = R_z(-roll) R_x(-pitch) R_y(yaw) in a frame with x right, y up, z to the viewer.
+    """
+    rotation = _rotation(landmarks, canonical)
+    # R = Rz(c) Rx(a) Ry(b) has these entries in its last row and second column
+    pitch = math.asin(max(-1.0, min(1.0, rotation[2, 1])))
+    yaw = math.atan2(-rotation[2, 0], rotation[2, 2])
+    roll = math.atan2(-rotation[0, 1], rotation[1, 1])
+    return math.degrees(yaw), -math.degrees(pitch), -math.degrees(roll)
+
+
+def _rotation(landmarks: np.ndarray, canonical: CanonicalFace) -> np.ndarray:
+    """(3, 3) rotation from the canonical face to the landmarks (Kabsch's algorithm)."""
+    used = np.flatnonzero(canonical.weights)
+    weight = canonical.weights[used] / canonical.weights[used].sum()
+    source = canonical.points[used]
+    target = landmarks[used].astype(np.float64) * (1, -1, -1)
+    source = source - weight @ source
+    target = target - weight @ target
+    u, _, vt = np.linalg.svd(target.T @ (weight[:, None] * source))
+    proper = np.diag([1.0, 1.0, math.copysign(1.0, float(np.linalg.det(u @ vt)))])
+    result: np.ndarray = u @ proper @ vt
+    return result

@@ -10,16 +10,9 @@ import torch
 from ris.errors import InputError
 from ris.fingerprints import text_digest
 from ris.generators import Generator
-from ris.ingest.inversion.checkpoint_inverter import load_checkpoint_inverter
-from ris.ingest.inversion.encoder_inverter import load_encoder_inverter
-from ris.ingest.inversion.optimisation import (
-    REFINEMENT,
-    Inversion,
-    Inverter,
-    OptimisationInverter,
-    Progress,
-    load_inverter,
-)
+from ris.ingest.inversion.contract import Inversion, Inverter, Progress
+from ris.ingest.inversion.encoder_inverter import load_checkpoint_inverter, load_encoder_inverter
+from ris.ingest.inversion.optimisation import REFINEMENT, OptimisationInverter, load_inverter
 
 InverterKind = Literal["encoder", "optimisation"]
 
@@ -41,7 +34,7 @@ class RefinedInverter:
         self.fingerprint = f"{self.name}{steps}-{text_digest(both)}"
 
     def invert(self, images: torch.Tensor, *, progress: Progress | None = None) -> Inversion:
-        """See `ris.ingest.inversion.optimisation.Inverter`."""
+        """See `ris.ingest.inversion.contract.Inverter`."""
         start = self.first.invert(images).w
         done = self.optimiser.invert(images, start=start, progress=progress)
         assert done.error is not None

@@ -1,24 +1,30 @@
-"""From a photo's file to an upright RGB picture."""
+"""From a photo to an upright RGB picture."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import io
 import os
+import stat
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ris.data.hashing import file_sha256
+from ris.data.durable import file_sha256
 from ris.errors import ImageError
-from ris.ingest.pictures.bands import is_opaque_bitmap, to_rgb
-from ris.ingest.pictures.budget import check_memory
+from ris.ingest.pictures.colour import is_opaque_bitmap, to_rgb
 from ris.ingest.pictures.opening import open_picture
-from ris.ingest.pictures.side import SIDEWAYS, TURNS
+from ris.ingest.pictures.side import ORIENTATION, SIDEWAYS, TURNS
+
+Photo: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | bytes"
+"""A photo as it may be given: a file's path, a picture of Pillow's, an array (H, W, 3) of uint8 RGB
+or the bytes of an encoded file."""
 
 MAX_PIXELS = 128_000_000
 """Larger pictures are refused before they are decoded; they would need gigabytes."""
@@ -26,6 +32,8 @@ PHOTO_SIZE = 256
 """Pixels at which faces are given to an inverter."""
 WORK_PIXELS = 50_000_000
 """Larger photos are worked on at half their size, to bound the memory."""
+ID_DIGITS = 20
+"""Hexadecimal digits of the content hash in a face's id."""
 MIN_SIDE = 32
 """Pixels; a smaller picture shows no features."""
 
@@ -42,16 +50,16 @@ class PhotoFile:
     @property
     def face_id(self) -> str:
         """Id of the photo's (first) face: 80 bits of the content hash."""
-        return self.sha256[:20]
+        return self.sha256[:ID_DIGITS]
 
 
 @dataclass(frozen=True)
-class Photo:
+class Decoded:
     """A decoded photo.
 
     Attributes:
-        picture: upright, 8-bit RGB; it may be smaller than the photo in the file.
-        width: of the upright photo in the file, pixels.
+        picture: upright, 8-bit RGB; it may be smaller than the photo that was given.
+        width: of the upright photo that was given, pixels.
         height: likewise.
     """
 
@@ -61,7 +69,7 @@ class Photo:
 
     @property
     def scale(self) -> float:
-        """Pixels of the photo in the file for one of `picture`."""
+        """Pixels of the photo that was given for one of `picture`."""
         return max(self.width, self.height) / max(self.picture.size)
 
 
@@ -107,11 +115,25 @@ def stat_photo(path: Path) -> tuple[int, int]:
     Raises:
         ImageError: (stage ``read``) no such file.
     """
+    status = _status(path)
+    return status.st_size, status.st_mtime_ns
+
+
+def _status(path: Path) -> os.stat_result:
     try:
-        status = os.stat(path)
+        return os.stat(path)
     except OSError as e:
         raise ImageError("read", e.strerror or str(e)) from e
-    return status.st_size, status.st_mtime_ns
+    except ValueError as e:  # a NUL in the name
+        raise ImageError("read", str(e)) from e
+
+
+def _check_regular(path: Path) -> None:
+    """Refuses what is no file: to open a pipe is to wait for its other end."""
+    mode = _status(path).st_mode
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+        raise ImageError("read", f"{what}, no file")
 
 
 def hash_photo(path: Path) -> PhotoFile:
@@ -120,6 +142,7 @@ def hash_photo(path: Path) -> PhotoFile:
     Raises:
         ImageError: (stage ``read``) the file cannot be read or is empty.
     """
+    _check_regular(path)
     size, mtime_ns = stat_photo(path)
     if size == 0:
         raise ImageError("read", "the file is empty")
@@ -130,17 +153,40 @@ def hash_photo(path: Path) -> PhotoFile:
     return PhotoFile(path, size, mtime_ns, sha256)
 
 
-def decode(path: Path, least: int | None = None) -> Photo:
+def photo_id(photo: Photo) -> str | None:
+    """Id that the (first) face of a photo has in a store; None for pixels, which are of no file.
+
+    Raises:
+        ImageError: (stage ``read``) the file cannot be read or is empty.
+    """
+    if isinstance(photo, str | os.PathLike):
+        return hash_photo(Path(photo)).face_id
+    if isinstance(photo, bytes | bytearray | memoryview):
+        return hashlib.sha256(photo).hexdigest()[:ID_DIGITS]
+    return None
+
+
+def name_of(photo: Photo) -> str:
+    """What a message calls a photo: its file's path, where there is one."""
+    if isinstance(photo, str | os.PathLike):
+        return os.fspath(photo)
+    if isinstance(photo, Image.Image):
+        return str(getattr(photo, "filename", "") or "the picture")
+    return "the array" if isinstance(photo, np.ndarray) else "the encoded photo"
+
+
+def decode(photo: Photo, least: int | None = None) -> Decoded:
     """Decodes a photo: upright, 8-bit sRGB.
 
-    The format is told from the file's bytes. Orientation and colour profile are applied;
+    The format is told from the encoded bytes. Orientation and colour profile are applied;
     transparency is laid over white; 16-bit, CMYK, LAB, grey and palette pictures become RGB; of
     an animation the first frame is taken, of a TIFF the largest page. Other information beside
     the picture is passed over, whatever its state. A photo of more than `WORK_PIXELS` is decoded
-    at a fraction of its size.
+    at a fraction of its size. A picture of Pillow's gives its present frame, likewise upright and
+    in sRGB by what it knows of its orientation and profile; it stays as it is.
 
     Args:
-        path: the file.
+        photo: what is given.
         least: pixels of the short side that are enough; larger ones are decoded at a fraction
             of their size where that saves time. None for all that there are.
 
@@ -149,9 +195,13 @@ def decode(path: Path, least: int | None = None) -> Photo:
             damaged, too large or too small.
     """
     try:
-        # Pillow has notes on odd but readable files
-        with _NO_WARNINGS, path.open("rb") as file:
-            return _decoded(file, least)
+        with _NO_WARNINGS:  # Pillow has notes on odd but readable files
+            if isinstance(photo, Image.Image):
+                return _of_picture(photo)
+            if isinstance(photo, np.ndarray):
+                return _of_picture(_of_array(photo))
+            with _opened(photo) as file:
+                return _decoded(file, least)
     except ImageError:
         raise
     except UnidentifiedImageError as e:
@@ -169,15 +219,55 @@ def decode(path: Path, least: int | None = None) -> Photo:
         raise ImageError("decode", f"damaged: {reason}") from e
 
 
-def decode_aligned(path: Path, size: int = PHOTO_SIZE) -> Square:
+def decode_aligned(photo: Photo, size: int = PHOTO_SIZE) -> Square:
     """The central square of a photo, as `decode` reads it, `size` pixels wide.
 
     Raises:
         ImageError: see `decode`.
     """
-    photo = decode(path, 2 * size)
-    square = ImageOps.fit(photo.picture, (size, size), Image.Resampling.LANCZOS)
-    return Square(np.asarray(square), photo.width, photo.height)
+    decoded = decode(photo, 2 * size)
+    square = ImageOps.fit(decoded.picture, (size, size), Image.Resampling.LANCZOS)
+    return Square(np.asarray(square), decoded.width, decoded.height)
+
+
+def _opened(photo: str | os.PathLike[str] | bytes) -> BinaryIO:
+    """The file of a path, or of encoded bytes."""
+    if isinstance(photo, bytes | bytearray | memoryview):
+        if not len(photo):
+            raise ImageError("read", "there are no bytes")
+        return io.BytesIO(photo)
+    if isinstance(photo, str | os.PathLike):
+        path = Path(photo)
+        _check_regular(path)
+        return path.open("rb")
+    raise ImageError(
+        "read",
+        "a photo is a path, a picture of Pillow's, an RGB array or encoded bytes, "
+        f"not of type {type(photo).__name__}",
+    )
+
+
+def _of_array(pixels: np.ndarray) -> Image.Image:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ImageError(
+            "decode",
+            "an array is RGB, uint8 and of shape (height, width, 3), "
+            f"not {pixels.dtype} of shape {pixels.shape}",
+        )
+    _check_size(pixels.shape[1], pixels.shape[0])
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def _of_picture(image: Image.Image) -> Decoded:
+    _check_size(*image.size)
+    image.load()
+    given = image.convert("RGB") if image.format == "BMP" and is_opaque_bitmap(image) else image
+    picture = to_rgb(given, image.info.get("icc_profile"), _fraction(*image.size, None))
+    try:
+        orientation = image.getexif().get(ORIENTATION)
+    except Exception:  # broken, so it counts as absent
+        orientation = None
+    return _upright(image.copy() if picture is image else picture, image.size, orientation)
 
 
 def _fraction(width: int, height: int, least: int | None) -> int:
@@ -198,25 +288,28 @@ def _check_size(width: int, height: int) -> None:
         raise ImageError("decode", f"{width}x{height} px is below {MIN_SIDE} px")
 
 
-def _decoded(file: BinaryIO, least: int | None) -> Photo:
+def _decoded(file: BinaryIO, least: int | None) -> Decoded:
     opened = open_picture(file)
     image = opened.image
     width, height = image.size
     _check_size(width, height)
     fraction = _fraction(width, height, None)
     drafted = _fraction(width, height, least) if opened.kind == "JPEG" else 1
-    check_memory(
-        opened.kind, image.mode, image.size, max(fraction, drafted), drafted, opened.file_bytes
-    )
     with image:
-        picture = opened.load((-(-width // drafted), -(-height // drafted)))
+        picture = opened.load(max(fraction, drafted), drafted)
     if opened.kind == "BMP" and is_opaque_bitmap(picture):
         picture = picture.convert("RGB")
     left = _fraction(*picture.size, None)
     picture = to_rgb(picture, opened.profile, left)
-    if opened.orientation in TURNS:
-        picture = picture.transpose(TURNS[opened.orientation])
-    if opened.orientation in SIDEWAYS:
+    return _upright(picture, (width, height), opened.orientation)
+
+
+def _upright(picture: Image.Image, size: tuple[int, int], orientation: object) -> Decoded:
+    """A picture turned as an orientation says, of a photo of that size before."""
+    width, height = size
+    if orientation in TURNS:
+        picture = picture.transpose(TURNS[orientation])
+    if orientation in SIDEWAYS:
         width, height = height, width
     picture.info = {}
-    return Photo(picture, width, height)
+    return Decoded(picture, width, height)

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from ris.ingest.pictures.side import EXIF_BYTES, PROFILE_BYTES, Bare, orientation
-from ris.ingest.pictures.splice import Span, spliced
+from ris.ingest.pictures.side import EXIF_BYTES, PROFILE_BYTES, Bare, Span, orientation, spliced
 
 _SOS, _EOI, _DNL, _COM = 0xDA, 0xD9, 0xDC, 0xFE
 _ALONE = {0x00, 0x01, *range(0xD0, 0xD9)}

@@ -1,4 +1,4 @@
-"""Opens a picture of any format that is read, each by its own decoder."""
+"""Opens a picture of any format that is read, each by its own decoder, within a bound of memory."""
 
 from __future__ import annotations
 
@@ -10,18 +10,46 @@ from typing import BinaryIO
 from PIL import Image, ImageFile, features
 
 from ris.errors import ImageError
-from ris.ingest.pictures.budget import PHOTO_BYTES
+from ris.ingest.pictures.chunks import bare_heif, bare_webp
+from ris.ingest.pictures.colour import BAND_PIXELS
 from ris.ingest.pictures.formats import HEAD_BYTES, UNREAD, picture_format
-from ris.ingest.pictures.isobmff import bare_heif
 from ris.ingest.pictures.jpeg import bare_jpeg, endings
 from ris.ingest.pictures.png import bare_png
-from ris.ingest.pictures.riff import bare_webp
 from ris.ingest.pictures.side import Bare, orientation
 from ris.ingest.pictures.tiff import bare_tiff, compressed
 
 # what Pillow has to say of damaged files would be printed beside the reason of the failure
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
+PHOTO_BYTES = 1 << 30
+"""Memory in which a photo must be decoded and made ready, bytes; others are refused before."""
+
+_KEPT = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
+"""Bytes that Pillow keeps for a pixel, by mode; 4 in others."""
+_CODED = {"1": 1, "L": 1, "P": 1, "LA": 2, "PA": 2, "RGB": 3, "LAB": 3, "YCbCr": 3} | {
+    mode: 2 for mode in _KEPT if mode.startswith("I;16")
+}
+"""Bytes of a pixel's values, by mode; 4 in others."""
+_DECODERS = {
+    "JPEG": 2.0,  # the coefficients of a progressive one
+    "PNG": 0.1,
+    "GIF": 0.1,
+    "BMP": 0.1,
+    "PPM": 2.1,  # depths that Pillow decodes in Python
+    "TIFF": 1.1,  # a page in one strip
+    "AVIF": 5.0,
+    "HEIC": 4.0,
+    "JPEG2000": 5.5,
+}
+"""Bytes that the decoder itself needs for each of those."""
+_WEBP = 12.5
+"""Bytes for a pixel that WebP's decoder needs, whatever the mode: three canvases."""
+_FILES = {"WEBP": 2, "AVIF": 5, "HEIC": 5, "JPEG2000": 1, "TIFF": 1}
+"""How often the file itself is held."""
+_BAND_BYTES = 48
+"""For each pixel of a band while it is converted."""
+_SLACK = 16 << 20
+"""For what does not grow with the picture."""
 _BARE: dict[str, Callable[[BinaryIO], Bare]] = {
     "JPEG": bare_jpeg,
     "PNG": bare_png,
@@ -31,6 +59,45 @@ _BARE: dict[str, Callable[[BinaryIO], Bare]] = {
     "HEIC": bare_heif,
 }
 """How a format's picture is separated from what lies beside it; others have little beside it."""
+
+
+def needed_bytes(
+    kind: str, mode: str, size: tuple[int, int], fraction: int, drafted: int, file_bytes: int
+) -> float:
+    """Memory that a photo takes at most, first while it is decoded, then while it is converted.
+
+    Args:
+        kind: its format.
+        mode: the mode in which Pillow decodes it.
+        size: width and height in the file.
+        fraction: to what part of that it is reduced in the end.
+        drafted: to what part of that its decoder reduces it.
+        file_bytes: of the file, where its decoder holds it as a whole.
+    """
+    pixels = size[0] * size[1]
+    kept = pixels / drafted**2 * _KEPT.get(mode, 4)
+    each = _WEBP if kind == "WEBP" else _CODED.get(mode, 4) * _DECODERS.get(kind, 0)
+    if kind == "TIFF" and not file_bytes:
+        each = 0  # not compressed, so it is read as it is
+    decoding = pixels * each + _FILES.get(kind, 0) * file_bytes
+    converting = pixels / fraction**2 * 4 + BAND_PIXELS * _BAND_BYTES
+    return kept + max(decoding, converting) + _SLACK
+
+
+def check_memory(
+    kind: str, mode: str, size: tuple[int, int], fraction: int, drafted: int, file_bytes: int
+) -> None:
+    """Refuses a photo that may need more than `PHOTO_BYTES`; arguments as for `needed_bytes`.
+
+    Raises:
+        ImageError: it does.
+    """
+    if needed_bytes(kind, mode, size, fraction, drafted, file_bytes) > PHOTO_BYTES:
+        raise ImageError(
+            "decode",
+            f"{size[0]}x{size[1]} px of {kind} need over {PHOTO_BYTES >> 20} MB of memory: "
+            "reduce it or save it as JPEG",
+        )
 
 
 @dataclass
@@ -53,12 +120,22 @@ class Opened:
     file: BinaryIO
     file_bytes: int
 
-    def load(self, size: tuple[int, int]) -> Image.Image:
-        """The pixels, of a JPEG at a fraction of its size that is at least `size`.
+    def load(self, fraction: int, drafted: int) -> Image.Image:
+        """The pixels.
+
+        Args:
+            fraction: to what part of the picture's width and height it is reduced in the end.
+            drafted: to what part its decoder reduces it at least, which that of JPEG can.
 
         Raises:
+            ImageError: that may take more than `PHOTO_BYTES`.
             whatever decoders raise on damaged files.
         """
+        width, height = self.image.size
+        check_memory(
+            self.kind, self.image.mode, (width, height), fraction, drafted, self.file_bytes
+        )
+        size = -(-width // drafted), -(-height // drafted)
         try:
             return _loaded(self.image, size)
         except OSError as e:  # `ris.ingest.pictures.decode` words it

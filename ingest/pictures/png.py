@@ -6,8 +6,7 @@ import struct
 import zlib
 from typing import BinaryIO
 
-from ris.ingest.pictures.side import EXIF_BYTES, PROFILE_BYTES, Bare, orientation
-from ris.ingest.pictures.splice import Span, spliced
+from ris.ingest.pictures.side import EXIF_BYTES, PROFILE_BYTES, Bare, Span, orientation, spliced
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PICTURE = {b"IHDR", b"PLTE", b"tRNS"}

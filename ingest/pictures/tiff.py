@@ -8,8 +8,15 @@ from typing import BinaryIO
 
 from ris.errors import ImageError
 from ris.ingest.pictures.ifd import Directory, Entry
-from ris.ingest.pictures.side import EXIF_BYTES, ORIENTATION, PROFILE_BYTES, Bare, orientation
-from ris.ingest.pictures.splice import Span, spliced
+from ris.ingest.pictures.side import (
+    EXIF_BYTES,
+    ORIENTATION,
+    PROFILE_BYTES,
+    Bare,
+    Span,
+    orientation,
+    spliced,
+)
 
 _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _SUBFILE = 256, 257, 259, 262, 254
 _SUB_DIRECTORIES, _XMP, _PROFILE, _DNG = 330, 700, 34675, 50706

@@ -1,29 +1,62 @@
-"""Folders: what is in them, and the walk through all of their sub-folders.
+"""Folders and patterns: the walk through what lies below them, and what becomes of every file.
 
 Every file that the walk comes upon is given out, those that are left out too, with the reason: who
 counts what comes counts every file. Files of a folder come in the order of their names, then
 those of its sub-folders in the order of theirs. Only one folder's names are held at a time.
+
+Patterns such as ``photos/**/*.jpg`` are read as a shell reads them. They are expanded here and not
+by `glob`, which says nothing of folders that it cannot read and follows links into circles.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import os
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from ris.ingest.sources.found import HIDDEN, LINK, SPECIAL, THUMBNAILS, Found
-
+NOT_A_PICTURE = "not a picture"
+HIDDEN = "hidden"
+THUMBNAILS = "in a thumbnail or recycle folder"
+LINK = "link to a folder"
+SPECIAL = "pipe, socket or device"
+FOLDER = "folder that a pattern matches"
+COMMENT = "comment in a list"
+EDITED = "edited by RIS"
+DRAWN = "sheet or figure drawn by RIS"
 STORE = ".ris"
 """A store's usual name; its files are not the user's and not counted."""
 MADE_BY_SYSTEMS = frozenset(
     ("@eadir", "@recycle", "#recycle", "$recycle.bin", "thumbs", ".thumbnails", ".@__thumb")
 )
 """Folders (in lower case) where systems keep thumbnails and what was deleted: copies of photos."""
-
 Identity = tuple[int, int]
 """Device and inode: what a folder is, under whatever name."""
+ANY_FOLDERS = "**"
+_WILDCARD = re.compile(r"[*?]|\[[^/]+\]")
+
+
+class Found(NamedTuple):
+    """A file that an argument leads to.
+
+    Attributes:
+        path: where it is.
+        named: an argument or a list names the file itself, so that it fails where it is no
+            picture; a file that a folder or pattern leads to is then passed over.
+        left_out: why it is not looked at, one of the words above; "" if it is.
+        error: why it cannot be looked at, such as a folder that cannot be read; "" if it can.
+        files: how many files it stands for: a folder that is left out stands for those in it.
+    """
+
+    path: Path
+    named: bool = False
+    left_out: str = ""
+    error: str = ""
+    files: int = 1
 
 
 @dataclass
@@ -87,40 +120,64 @@ def walk(folder: Path, apart: Collection[Identity] = ()) -> Iterator[Found]:
         folder: where to begin.
         apart: folders that are not entered, because they are walked on their own or are a store.
     """
+    for where, inside, not_entered in descend(folder, apart):
+        if inside is not None:
+            kinds = ((inside.files, ""), (inside.links, LINK), (inside.special, SPECIAL))
+            for names, reason in kinds:
+                for name in names:
+                    yield Found(where / name, left_out=HIDDEN if is_hidden(name) else reason)
+        yield from not_entered
+
+
+def descend(
+    folder: Path, apart: Collection[Identity] = (), hidden: bool = True
+) -> Iterator[tuple[Path, Listing | None, Iterator[Found]]]:
+    """A folder and all folders below it that are entered, each before those in it.
+
+    Args:
+        folder: where to begin.
+        apart: folders that are neither entered nor spoken of.
+        hidden: speak of hidden folders, which are not entered.
+
+    Yields:
+        the folder, what is in it (None where it cannot be read), and what stands for folders in
+        it that are not entered, or for itself if it cannot be read.
+    """
     pending = [folder]
     while pending:
         where = pending.pop()
         try:
             inside = listing(where)
         except OSError as e:
-            yield unreadable(where, e)
+            yield where, None, iter((unreadable(where, e),))
             continue
-        for name in inside.files:
-            yield Found(where / name, left_out=HIDDEN if is_hidden(name) else "")
-        for name in inside.links:
-            yield Found(where / name, left_out=HIDDEN if is_hidden(name) else LINK)
-        for name in inside.special:
-            yield Found(where / name, left_out=HIDDEN if is_hidden(name) else SPECIAL)
-        enter, left_out = sub_folders(where, inside.folders, apart)
-        yield from left_out
+        names = [name for name in inside.folders if hidden or not is_hidden(name)]
+        enter, others = _sub_folders(where, names, apart)
+        yield where, inside, _left_out(where, others)
         pending += reversed(enter)
 
 
-def sub_folders(
+def _sub_folders(
     where: Path, names: list[str], apart: Collection[Identity]
-) -> tuple[list[Path], list[Found]]:
-    """Which sub-folders of a folder are entered, and those that are left out with their files."""
-    enter, left_out = [], []
+) -> tuple[list[Path], list[str]]:
+    """Which sub-folders of a folder are entered, and which are left out with their files."""
+    enter, others = [], []
     for name in names:
         path = where / name
-        reason = reason_against_folder(name)
         if name == STORE or (apart and _is_among(path, apart)):
             continue
-        if not reason:
+        if reason_against_folder(name):
+            others.append(name)
+        else:
             enter.append(path)
-        elif files := count_files(path):
-            left_out.append(Found(path, left_out=reason, files=files))
-    return enter, left_out
+    return enter, others
+
+
+def _left_out(where: Path, names: list[str]) -> Iterator[Found]:
+    """Sub-folders that are not entered, with their files, if there are any."""
+    for name in names:
+        if files := count_files(where / name):
+            yield Found(where / name, left_out=reason_against_folder(name), files=files)
 
 
 def reason_against_folder(name: str) -> str:
@@ -159,3 +216,81 @@ def _is_among(folder: Path, identities: Collection[Identity]) -> bool:
     with contextlib.suppress(OSError):
         return identity(folder) in identities
     return False
+
+
+def is_pattern(text: str) -> bool:
+    """Whether there is a wildcard in it; a bracket that is not closed is none."""
+    return _WILDCARD.search(text) is not None
+
+
+def expand(pattern: str) -> Iterator[Found]:
+    """The files that a pattern matches, in a fixed order.
+
+    ``*``, ``?`` and ``[...]`` match no hidden name unless the pattern's dot does; ``**`` stands
+    for any number of sub-folders, but for hidden ones, links and those of thumbnails or deleted
+    files. Folders that the pattern matches are left out.
+    """
+    *folders, last = Path(pattern).parts
+    begin = Path(folders.pop(0)) if folders and os.path.isabs(folders[0]) else Path()
+    # "**" at the end is every file below, as "**/*"
+    parts = [*folders, ANY_FOLDERS, "*"] if last == ANY_FOLDERS else [*folders, last]
+    yield from _expand(begin, parts)
+
+
+def _expand(where: Path, parts: list[str]) -> Iterator[Found]:
+    first, rest = parts[0], parts[1:]
+    if first == ANY_FOLDERS:
+        while rest[0] == ANY_FOLDERS:
+            rest = rest[1:]
+        yield from _expand_below(where, rest)
+    elif not is_pattern(first):
+        path = where / first
+        if rest:
+            if os.path.isdir(path):
+                yield from _expand(path, rest)
+        elif os.path.lexists(path):
+            yield Found(path, left_out=FOLDER if os.path.isdir(path) else "")
+    else:
+        try:
+            inside = listing(where)
+        except OSError as e:
+            yield unreadable(where, e)
+            return
+        if not rest:
+            yield from _names(where, inside, first)
+            return
+        for name in _matching(sorted([*inside.folders, *inside.links]), first):
+            if reason_against_folder(name) == THUMBNAILS:
+                yield from _left_out(where, [name])
+            else:
+                yield from _expand(where / name, rest)
+
+
+def _expand_below(where: Path, parts: list[str]) -> Iterator[Found]:
+    """What the rest of a pattern matches in a folder and all folders below it."""
+    for here, inside, not_entered in descend(where, hidden=False):
+        if inside is not None:
+            if len(parts) == 1:
+                yield from _names(here, inside, parts[0], deep=True)
+            else:
+                yield from _expand(here, parts)
+            yield from (Found(here / n, left_out=LINK) for n in inside.links if not is_hidden(n))
+        yield from not_entered
+
+
+def _names(where: Path, inside: Listing, pattern: str, deep: bool = False) -> Iterator[Found]:
+    """The entries of a folder that the last part of a pattern matches."""
+    yield from (Found(where / name) for name in _matching(inside.files, pattern))
+    for name in _matching(inside.special, pattern):
+        yield Found(where / name, left_out=SPECIAL)
+    if not deep:  # else they are entered, or counted as links
+        for name in _matching(sorted([*inside.folders, *inside.links]), pattern):
+            yield Found(where / name, left_out=FOLDER)
+
+
+def _matching(names: list[str], pattern: str) -> list[str]:
+    return [
+        name
+        for name in names
+        if fnmatch.fnmatchcase(name, pattern) and (pattern.startswith(".") or not is_hidden(name))
+    ]

@@ -11,15 +11,13 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from ris.errors import ImageError, InputError
-from ris.ingest.pictures.formats import file_format
-from ris.ingest.pictures.recognition import reason_against
-from ris.ingest.sources.folders import Identity, identity, walk
-from ris.ingest.sources.found import Found
-from ris.ingest.sources.lists import read_list
-from ris.ingest.sources.patterns import expand, is_pattern
+from ris.ingest.pictures.formats import file_format, reason_against
+from ris.ingest.sources.folders import Found, Identity, expand, identity, is_pattern, walk
+from ris.ingest.sources.lists import read_list, read_table_list
 
 STANDARD_INPUT = "-"
 LISTS = frozenset({".txt", ".lst"})
@@ -31,11 +29,10 @@ class Sources:
     """All files that some arguments lead to, in a fixed order; may be gone through repeatedly.
 
     An argument is a folder (searched with its sub-folders, see `ris.ingest.sources.folders.walk`),
-    a photo, a list of photos (``.txt`` or ``.lst``, see `ris.ingest.sources.lists`; ``.csv`` or
-    ``.tsv``, see `ris.ingest.sources.table_lists`), ``-`` for a list on standard input, or a
-    pattern with ``*``, ``?`` or ``[`` (see `ris.ingest.sources.patterns`). What exists under
-    exactly that name is no pattern. Nothing of what is found is kept, so that any number of files
-    takes no memory.
+    a photo, a list of photos (``.txt`` or ``.lst``, or a table, ``.csv`` or ``.tsv``, see
+    `ris.ingest.sources.lists`), ``-`` for a list on standard input, or a pattern with ``*``, ``?``
+    or ``[`` (see `ris.ingest.sources.folders.expand`). What exists under exactly that name is no
+    pattern. Nothing of what is found is kept, so that any number of files takes no memory.
 
     Args:
         arguments: one or several.
@@ -87,7 +84,7 @@ class Sources:
             raise InputError(f"{argument} is a pipe, socket or device: name - to read a list")
         suffix = path.suffix.lower()
         if suffix in LISTS | TABLES and not _is_picture(path):
-            return partial(_read_table if suffix in TABLES else read_list, path, path.parent)
+            return partial(read_table_list if suffix in TABLES else read_list, path, path.parent)
         return partial(iter, (Found(path, named=True),))
 
     def _folder(self, path: Path) -> Callable[[], Iterator[Found]] | None:
@@ -122,14 +119,26 @@ class Sources:
 
     def photos(self) -> Iterator[Path]:
         """The photos, without what is passed over. A file that cannot be read is among them, for
-        who reads it to count."""
+        who reads it to count.
+
+        Raises:
+            InputError: (after the last file) there is none; says what there is instead.
+        """
+        passed: Counter[str] = Counter()
+        none = True
         for found in self:
             try:
-                if found.error or reason_against(found):
-                    continue
+                reason = found.error or reason_against(found)
             except ImageError:
-                pass
-            yield found.path
+                reason = ""
+            if reason:
+                passed[reason] += found.files
+            else:
+                none = False
+                yield found.path
+        if none:
+            there = ", ".join(f"{count} x {reason}" for reason, count in passed.most_common())
+            raise InputError(f"no photos in {self.text} ({there or 'nothing is there'})")
 
     def first(self) -> Path:
         """The first photo.
@@ -137,17 +146,7 @@ class Sources:
         Raises:
             InputError: there is none; says what there is instead.
         """
-        passed: Counter[str] = Counter()
-        for found in self:
-            try:
-                reason = found.error or reason_against(found)
-            except ImageError:
-                reason = ""
-            if not reason:
-                return found.path
-            passed[reason] += found.files
-        there = ", ".join(f"{count} x {reason}" for reason, count in passed.most_common())
-        raise InputError(f"no photos in {self.text} ({there or 'nothing is there'})")
+        return next(self.photos())
 
 
 def find_photos(arguments: Arguments) -> Iterator[Path]:
@@ -156,9 +155,8 @@ def find_photos(arguments: Arguments) -> Iterator[Path]:
     Raises:
         InputError: nothing there, or no photo in it (raised before the first photo).
     """
-    sources = Sources(arguments)
-    sources.first()
-    return sources.photos()
+    photos = Sources(arguments).photos()
+    return chain([next(photos)], photos)
 
 
 def briefly(arguments: Sequence[str | Path]) -> str:
@@ -176,14 +174,6 @@ def is_gone(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return False
-
-
-def _read_table(source: Path, base: Path) -> Iterator[Found]:
-    from ris.ingest.sources.table_lists import (
-        read_table_list,  # pyarrow, which other arguments do not need
-    )
-
-    return read_table_list(source, base)
 
 
 def _is_picture(path: Path) -> bool:

@@ -1,8 +1,10 @@
 """Words on the command line that name faces and ranges."""
 
+from pathlib import Path
+
 import pytest
 
-from ris.commands.face_words import face_named, sweep_named
+from ris.commands.face_words import face_named, photo_or_id, sweep_named
 from ris.errors import InputError
 from ris.face_names import FaceId, Seed
 
@@ -10,10 +12,19 @@ from ris.face_names import FaceId, Seed
 def test_photos_seeds_and_ids(tmp_path):
     photo = tmp_path / "a.jpg"
     photo.touch()
-    assert face_named(str(photo), store=False) == str(photo)
+    assert face_named(str(photo), store=False) == photo
     assert face_named("seed:7", store=False) == Seed(7)
     assert face_named("seed:7@0.5", store=False) == Seed(7, 0.5)
     assert face_named("0123abcd", store=True) == FaceId("0123abcd")
+
+
+def test_a_word_is_a_photo_where_one_is_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "0123abcd").touch()
+    assert photo_or_id("0123abcd") == Path("0123abcd")
+    assert photo_or_id("0123abce") == FaceId("0123abce")
+    assert photo_or_id("a.jpg") == Path("a.jpg") and photo_or_id(str(tmp_path)) == tmp_path
+    assert photo_or_id("") == FaceId("")
 
 
 @pytest.mark.parametrize(

@@ -257,12 +257,12 @@ def test_a_store_without_faces(store_of):
 # -- the command -------------------------------------------------------------------------------
 
 
-def test_a_wrong_table_is_told_before_the_ingest(faces, session, tmp_path):
+def test_a_wrong_table_is_told_before_the_ingest(faces, models, tmp_path):
     other = tmp_path / "other.csv"
     other.write_text("file,a\nx1.jpg,1\n")
     for table, message in ((tmp_path / "nope.csv", "no metadata file"), (other, "'x1.jpg'")):
         with pytest.raises(InputError, match=message):
-            ingest_collection(str(faces), tmp_path / ".ris", session, metadata=table)
+            ingest_collection(str(faces), tmp_path / ".ris", models, metadata=table)
     assert not (tmp_path / ".ris").exists()
 
 

@@ -20,7 +20,7 @@ from ris.errors import InputError, QueryError, StoreError
 from ris.face_names import FaceId, Seed
 from ris.index.build import build_indices
 from ris.ingest.alignment.cut import cut_again
-from ris.ingest.alignment.quad import crop
+from ris.ingest.alignment.squares import crop
 from ris.method.eis import EisOptions
 from ris.method.masks import MaskOptions
 
@@ -28,13 +28,13 @@ HAIR = {"hair": 1.0}
 
 
 @pytest.fixture(scope="module")
-def editor(session):
-    return Editor(session)
+def editor(models):
+    return Editor(models)
 
 
 @pytest.fixture(scope="module")
-def pair(session):
-    return subject(Seed(3), session), subject(Seed(7), session)
+def pair(models):
+    return subject(Seed(3), models), subject(Seed(7), models)
 
 
 @pytest.fixture(scope="module")
@@ -42,25 +42,25 @@ def ids(filled) -> list[str]:
     return [i for b in filled.batches(["id"]) for i in b.column(0).to_pylist()]
 
 
-def test_seeds_ids_and_photos_name_the_same_face(session, filled, ids):
+def test_seeds_ids_and_photos_name_the_same_face(models, filled, ids):
     row = filled.face(ids[0])
-    by_id = subject(FaceId(ids[0][:12]), session, filled)
-    by_photo = subject(str(filled.resolve(row.path)), session, filled)
+    by_id = subject(FaceId(ids[0][:12]), models, filled)
+    by_photo = subject(str(filled.resolve(row.path)), models, filled)
     assert by_id.name == by_photo.name == Path(row.path).name
     assert torch.equal(by_id.sigma, by_photo.sigma)
     assert np.array_equal(by_id.sigma, row.sigma)
     seed = int(Path(row.path).stem.removeprefix("seed"))
-    by_seed = subject(Seed(seed), session)
+    by_seed = subject(Seed(seed), models)
     torch.testing.assert_close(by_seed.sigma, by_id.sigma, rtol=1e-3, atol=1e-3)
-    mean = subject(Seed(seed, 0), session)
-    assert torch.equal(mean.sigma, subject(Seed(1, 0), session).sigma)
+    mean = subject(Seed(seed, 0), models)
+    assert torch.equal(mean.sigma, subject(Seed(1, 0), models).sigma)
 
 
-def test_an_unknown_id_is_refused(session, filled):
+def test_an_unknown_id_is_refused(models, filled):
     with pytest.raises(QueryError, match="no face id"):
-        subject(FaceId("ffffffffffffffffffff"), session, filled)
+        subject(FaceId("ffffffffffffffffffff"), models, filled)
     with pytest.raises(InputError, match="no store to look up the face 0123abcd"):
-        subject(FaceId("0123abcd"), session)
+        subject(FaceId("0123abcd"), models)
 
 
 def test_a_transfer_takes_the_feature_and_leaves_the_rest(editor, pair):
@@ -85,16 +85,16 @@ def test_a_transfer_takes_the_feature_and_leaves_the_rest(editor, pair):
     assert inside > 0.4  # a tenth of the picture
 
 
-def test_methods_and_rules_differ(editor, session, filled, pair):
-    average = average_scores(session, filled, faces=20)
+def test_methods_and_rules_differ(editor, models, filled, pair):
+    average = average_scores(models, filled, faces=20)
     assert average.shape == pair[0].scores.shape
-    eis = Editor(session, TransferOptions(average=average, eis=EisOptions()))
+    eis = Editor(models, TransferOptions(average=average, eis=EisOptions()))
     ways = {
         "default": editor,
         "EIS": eis,
-        "RIS soft": Editor(session, TransferOptions(MaskOptions())),
-        "RIS hard": Editor(session, TransferOptions(MaskOptions(kind="hard"))),
-        "rescaled": Editor(session, TransferOptions(rule="rescaled")),
+        "RIS soft": Editor(models, TransferOptions(MaskOptions())),
+        "RIS hard": Editor(models, TransferOptions(MaskOptions(kind="hard"))),
+        "rescaled": Editor(models, TransferOptions(rule="rescaled")),
     }
     found = {n: way.transfer(*pair, HAIR)[0] for n, way in ways.items()}
     names = list(found)
@@ -106,36 +106,36 @@ def test_methods_and_rules_differ(editor, session, filled, pair):
         editor.transfer(*pair, {"ears": 1.0})
 
 
-def test_averages_come_from_the_store_or_from_the_generator(session, filled):
+def test_averages_come_from_the_store_or_from_the_generator(models, filled):
     """A store of too few faces is not used."""
     stored = [r for b in filled.batches(["id"]) for r in b.column(0).to_pylist()][:5]
     mean = np.mean([filled.face(i).scores.astype(np.float32) for i in stored], axis=0)
-    found = average_scores(session, filled, faces=5)
+    found = average_scores(models, filled, faces=5)
     assert found.shape[1] > mean.shape[1]  # edits reach further than a store's scores
     assert np.allclose(found[:, : mean.shape[1]], mean, atol=1e-3)
     told = []
-    few = average_scores(session, None, faces=2, progress=lambda *a: told.append(a))
-    seeds = [subject(Seed(n), session).scores for n in range(2)]
+    few = average_scores(models, None, faces=2, progress=lambda *a: told.append(a))
+    seeds = [subject(Seed(n), models).scores for n in range(2)]
     torch.testing.assert_close(few, torch.stack(seeds).mean(0))
     assert told == [(1, 2), (2, 2)]
 
 
-def test_a_search_gives_the_reference(filled, session, ids, tmp_path):
+def test_a_search_gives_the_reference(filled, models, ids, tmp_path):
     build_indices(filled, ["hair"])
     from ris.query.searcher import search
 
     found = search(filled, ids[4], HAIR, k=3)
-    source = subject(FaceId(ids[4]), session, filled)
+    source = subject(FaceId(ids[4]), models, filled)
 
     def at(rank: int, start=source, store=filled):
-        return found_subject(start, HAIR, rank, store, session)
+        return found_subject(start, HAIR, rank, store, models)
 
     assert at(2).face.path == found.nearest[1].path
     assert at(-3).face.path == found.furthest[2].path
     with pytest.raises(InputError, match="there is no rank 500"):
         at(500)
     with pytest.raises(InputError, match="not from seed:7"):
-        at(1, subject(Seed(7), session))
+        at(1, subject(Seed(7), models))
     with pytest.raises(InputError, match="searches a store"):
         at(1, store=None)
 
@@ -186,18 +186,18 @@ def test_pasting_undoes_the_crop():
     assert np.array_equal(outside, photo)
 
 
-def test_the_edit_goes_back_into_a_photo(session, faces, tmp_path):
+def test_the_edit_goes_back_into_a_photo(models, faces, tmp_path):
     """The face of a scene changes, its surroundings stay bit for bit."""
     scene = Image.new("RGB", (600, 420), (70, 120, 90))
     scene.paste(Image.open(sorted(faces.glob("*.jpg"))[3]).resize((256, 256)), (200, 90))
     path = tmp_path / "scene.png"
     scene.save(path)
-    quad = subject(str(path), session).face.quad
+    quad = subject(str(path), models).face.quad
     assert quad is not None
 
     def pasted(feature: str, blend: str, **changes) -> np.ndarray:
         wanted = request(sources=[path], features={feature: 1.0}, paste=blend, **changes)
-        picture = edit(wanted, models=session).picture
+        picture = edit(wanted, models=models).picture
         assert picture.size == scene.size
         return np.asarray(picture, int)
 
@@ -207,14 +207,14 @@ def test_the_edit_goes_back_into_a_photo(session, faces, tmp_path):
     assert kept.mean() > 0.85
     assert not kept[cut_lower_face(quad)].all()
     with pytest.raises(InputError, match="seed:7 is no photo"):
-        edit(request(sources=[Seed(7)], references=[path], paste="crop"), models=session)
+        edit(request(sources=[Seed(7)], references=[path], paste="crop"), models=models)
 
 
-def test_a_photo_that_is_gone_is_not_pasted_into(session, filled, ids, monkeypatch):
+def test_a_photo_that_is_gone_is_not_pasted_into(models, filled, ids, monkeypatch):
     """A stored face is edited without its photo, but there is nothing to put the edit into."""
     monkeypatch.setattr(type(filled), "resolve", lambda _, path: Path("/gone", Path(path).name))
     with pytest.raises(InputError, match=r"/gone/.*: No such file"):
-        edit(request(sources=[FaceId(ids[0])], paste="crop"), filled, session)
+        edit(request(sources=[FaceId(ids[0])], paste="crop"), filled, models)
 
 
 def cut_lower_face(quad: np.ndarray) -> tuple[slice, slice]:
@@ -290,7 +290,7 @@ def test_requests_that_make_no_sense_are_refused(changes, message):
         request(**changes)
 
 
-def test_requests_make_pictures(session, tmp_path):
+def test_requests_make_pictures(models, tmp_path):
     sizes = {
         "one.jpg": (request(size=128), (128, 128)),
         "full.png": (request(), (1024, 1024)),
@@ -303,7 +303,7 @@ def test_requests_make_pictures(session, tmp_path):
         "compare.png": (request(compare=True, size=64), (8 + 4 * 72, 8 + 72 + 28)),
     }
     for name, (wanted, size) in sizes.items():
-        edited = edit(wanted, models=session)
+        edited = edit(wanted, models=models)
         edited.save(tmp_path / name)
         with Image.open(tmp_path / name) as picture:
             assert picture.size == size, name
@@ -315,14 +315,14 @@ def test_requests_make_pictures(session, tmp_path):
     assert np.abs(small - np.asarray(large, float)).mean() < 3
 
 
-def test_store_faces_are_edited_without_the_inverter(filled, ids, session, tmp_path, monkeypatch):
+def test_store_faces_are_edited_without_the_inverter(filled, ids, models, tmp_path, monkeypatch):
     def never(*_):
         raise AssertionError("nothing has to be inverted")
 
-    monkeypatch.setattr(type(session), "inverter", never)
+    monkeypatch.setattr(type(models), "inverter", property(never))
     store = Store.open(filled.folder)
     wanted = request(sources=[FaceId(ids[0])], references=[FaceId(ids[1])], size=64)
-    edited = edit(wanted, store, session)
+    edited = edit(wanted, store, models)
     edited.save(tmp_path / "a.png")
     assert edited.facts["sources"] == [Path(store.face(ids[0]).path).name]
     assert cut_again(tmp_path / "a.png", None, 64).shape == (64, 64, 3)

@@ -25,6 +25,7 @@ from ris.evaluate.rivals import (
     photo_embeddings,
 )
 from ris.evaluate.trsi import identities, signed_rank, trsi
+from ris.face_names import FaceId
 from ris.method.masks import MaskOptions
 from ris.query.searcher import search
 
@@ -84,7 +85,7 @@ def test_the_ranking_is_that_of_ris_query(labelled):
     found = ranked(labelled)
     for feature in ("mouth", "hair"):
         for query in (0, 7, 31):
-            matches = search(labelled, found.ids[query], {feature: 1.0}, k=5).nearest
+            matches = search(labelled, FaceId(found.ids[query]), {feature: 1.0}, k=5).nearest
             rows = found.found["RIS soft", feature][query]
             assert [found.ids[r] for r in rows] == [m.id for m in matches]
 

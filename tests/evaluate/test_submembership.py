@@ -126,13 +126,13 @@ def test_clusters_and_their_nearest_faces(filled):
     assert only.faces == np.argsort(-(unit @ unit.mean(0)), kind="stable").tolist()
 
 
-def test_a_sheet_of_photos_and_of_codes(faces, session, tmp_path):
+def test_a_sheet_of_photos_and_of_codes(faces, models, tmp_path):
     folder = tmp_path / "faces"
     folder.mkdir()
     for i in range(100, 106):
         shutil.copy(faces / f"seed{i:06d}.jpg", folder)
     shutil.copy(faces / "latents.parquet", folder)
-    store = ingest_collection(str(folder), tmp_path / ".ris", session).store
+    store = ingest_collection(str(folder), tmp_path / ".ris", models).store
     clusters = find_clusters(store, "mouth", store.manifest(), clusters=2, columns=2)
     assert draw_sheet(store, "mouth", store.manifest(), clusters, tmp_path / "photos.png") == 0
     shutil.rmtree(folder)

@@ -7,8 +7,8 @@ from PIL import Image
 from examples import demo
 
 
-def test_the_demo_makes_its_pictures(tmp_path, session, capsys):
-    picture = demo.run(tmp_path / "demo", 14, session)
+def test_the_demo_makes_its_pictures(tmp_path, models, capsys):
+    picture = demo.run(tmp_path / "demo", 14, models)
     with Image.open(picture) as overview:
         assert overview.width > 1000
     sheets = {p.stem for p in (tmp_path / "demo").glob("*-*.jpg")}

@@ -12,12 +12,23 @@ from PIL import Image, ImageOps
 
 from ris.data.blendshapes import BLENDSHAPES
 from ris.errors import ImageError
-from ris.ingest.alignment import FaceFinder, crop, crop_matrix, ffhq_quad, is_aligned
 from ris.ingest.alignment.cut import Aligner
+from ris.ingest.alignment.finder import FaceFinder
 from ris.ingest.alignment.landmarker_file import load_networks
-from ris.ingest.alignment.pose import head_pose
-from ris.ingest.alignment.quad import LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE, SCALE, side, whole
-from ris.ingest.pictures.decode import WORK_PIXELS, Photo, decode
+from ris.ingest.alignment.landmarks import head_pose
+from ris.ingest.alignment.squares import (
+    LEFT_EYE,
+    MOUTH_CORNERS,
+    RIGHT_EYE,
+    SCALE,
+    crop,
+    crop_matrix,
+    ffhq_quad,
+    is_aligned,
+    side,
+    whole,
+)
+from ris.ingest.pictures.decode import WORK_PIXELS, Decoded, decode
 
 EYES = 0.245
 """Distance between the eyes of an aligned face, in sides of its square."""
@@ -52,8 +63,8 @@ def off(quad: np.ndarray, x: float, y: float, size: float) -> float:
     return float(np.abs(quad - (whole(1, 1) * size + (x, y))).max() / size)
 
 
-def as_photo(image: Image.Image) -> Photo:
-    return Photo(image, *image.size)
+def as_photo(image: Image.Image) -> Decoded:
+    return Decoded(image, *image.size)
 
 
 # -- the quad ---------------------------------------------------------------------------------

@@ -51,9 +51,9 @@ def mixed(work: Path) -> Path:
     return work
 
 
-def run(work: Path, session, *sources: str, **options) -> CollectionReport:
+def run(work: Path, models, *sources: str, **options) -> CollectionReport:
     names = [str(work / source) for source in sources or ("photos",)]
-    return ingest_collection(names, work / ".ris", session, **options)
+    return ingest_collection(names, work / ".ris", models, **options)
 
 
 LEFT_OUT = {
@@ -64,13 +64,13 @@ LEFT_OUT = {
 }
 
 
-def test_every_file_is_counted_once(mixed, session):
-    report = run(mixed, session).report
+def test_every_file_is_counted_once(mixed, models):
+    report = run(mixed, models).report
     assert (report.ingested, report.photos, report.skipped, report.failed) == (4, 4, 1, 1)
     assert report.not_pictures == 2
     assert report.left_out == LEFT_OUT
     assert report.files == sum(len(files) for _, _, files in os.walk(mixed / "photos"))
-    again = run(mixed, session).report
+    again = run(mixed, models).report
     assert (again.ingested, again.photos, again.skipped, again.failed) == (0, 0, 5, 1)
     assert again.files == report.files
 
@@ -88,11 +88,11 @@ def test_the_counts_in_text_and_json(mixed, ris):
     assert [report[name] for name in names] == [0, 0, 5, 1, 2, LEFT_OUT, 12]
 
 
-def test_rows_do_not_depend_on_what_lies_beside_the_photos(work, session):
-    first = run(work, session).store
+def test_rows_do_not_depend_on_what_lies_beside_the_photos(work, models):
+    first = run(work, models).store
     (work / "photos" / "a.json").touch()
     (work / "photos" / "@eaDir").mkdir()
-    second = ingest_collection(work / "photos", work / "two" / ".ris", session).store
+    second = ingest_collection(work / "photos", work / "two" / ".ris", models).store
     for file in sorted((first.folder / "faces").iterdir()):
         other = second.folder / "faces" / file.name
         rows = [b.drop_columns(["path"]) for b in first.batches()]
@@ -100,7 +100,7 @@ def test_rows_do_not_depend_on_what_lies_beside_the_photos(work, session):
         assert other.exists()
 
 
-def test_files_that_are_no_photos_take_no_latent(work, session, generator):
+def test_files_that_are_no_photos_take_no_latent(work, models, generator):
     photos = work / "photos"
     (photos / "latents.parquet").unlink()
     (photos / "a first.json").touch()
@@ -108,7 +108,7 @@ def test_files_that_are_no_photos_take_no_latent(work, session, generator):
     Edited(Image.new("RGB", (64, 64)), {}).save(photos / "edit.png")
     codes = np.stack([sample_w(generator, 100 + i).numpy() for i in range(4)])
     np.save(work / "codes.npy", codes)
-    store = run(work, session, latents=work / "codes.npy").store
+    store = run(work, models, latents=work / "codes.npy").store
     for batch in store.batches(["id", "path"]):
         for face, path in zip(*batch.to_pydict().values(), strict=True):
             number = int(Path(path).stem[4:]) - 100
@@ -116,7 +116,7 @@ def test_files_that_are_no_photos_take_no_latent(work, session, generator):
     listed = work / "list.txt"
     listed.write_text("photos/gone.jpg\nphotos/seed000103.jpg\n")
     np.save(work / "two.npy", codes[:2])
-    again = ingest_collection(listed, work / "b" / ".ris", session, latents=work / "two.npy")
+    again = ingest_collection(listed, work / "b" / ".ris", models, latents=work / "two.npy")
     face = next(again.store.batches(["id"])).column(0)[0].as_py()
     assert np.allclose(again.store.face(face).w[0], codes[1])
 
@@ -124,12 +124,12 @@ def test_files_that_are_no_photos_take_no_latent(work, session, generator):
 # -- several arguments, each photo once -------------------------------------------------------
 
 
-def test_what_is_named_twice_is_handled_once(work, session):
+def test_what_is_named_twice_is_handled_once(work, models):
     photos = work / "photos"
     (photos / "bad.jpg").write_bytes(b"bad")
     (work / "list.txt").write_text("photos/bad.jpg\nphotos/seed000100.jpg\nphotos/gone.jpg\n" * 2)
     one = "photos/seed000103.jpg"
-    report = run(work, session, one, "photos", "photos", one, "list.txt").report
+    report = run(work, models, one, "photos", "photos", one, "list.txt").report
     assert (report.ingested, report.photos, report.skipped, report.failed) == (4, 4, 7, 2)
     assert sorted(Path(f.path).name for f in report.failures) == ["bad.jpg", "gone.jpg"]
 
@@ -245,19 +245,19 @@ def test_a_store_without_failures_has_an_empty_view(ris, filled):
         run_sql(filled, "select * from no_such")
 
 
-def test_whatever_ends_a_failure_takes_it_off_the_list(work, session):
+def test_whatever_ends_a_failure_takes_it_off_the_list(work, models):
     photos = work / "photos"
     good = (photos / "seed000100.jpg").read_bytes()
     for name in ("copy", "read", "gone", "edited", "other"):
         (photos / f"{name}.jpg").write_bytes(b"")
-    store = run(work, session).store
+    store = run(work, models).store
     assert len(read_failures(store)) == 5
     (photos / "copy.jpg").write_bytes(good)  # skipped
     shutil.copy(work / "photos" / "seed000101.jpg", photos / "read.jpg")
     Image.open(photos / "seed000102.jpg").resize((250, 250)).save(photos / "read.jpg")  # a face
     (photos / "gone.jpg").unlink()
     Edited(Image.new("RGB", (64, 64)), {}).save(photos / "edited.jpg")  # left out
-    run(work, session)
+    run(work, models)
     assert [f.path for f in read_failures(store)] == ["photos/other.jpg"]
 
 
@@ -282,11 +282,11 @@ def test_a_failure_stays_while_its_file_does_whatever_else_is_ingested(ris, work
     assert json.loads(ris("failures", "--json")[1]) == []
 
 
-def test_a_folder_that_could_not_be_read_is_a_failure_until_it_can(work, session, filled):
+def test_a_folder_that_could_not_be_read_is_a_failure_until_it_can(work, models, filled):
     shutil.copytree(filled.folder, work / ".ris")
     store = Store.open(work / ".ris")
     update_failures(store, [Failure("photos", "read", "the folder cannot be read")], [])
-    run(work, session)
+    run(work, models)
     assert read_failures(store) == []
 
 
@@ -310,17 +310,17 @@ def test_a_damaged_list_of_failures_is_one_line_and_hides_no_face(ris, mixed):
 # -- prune ------------------------------------------------------------------------------------
 
 
-def test_prune_takes_several_folders_and_never_an_empty_one(work, session):
+def test_prune_takes_several_folders_and_never_an_empty_one(work, models):
     (work / "more").mkdir()
     for name in ("seed000102.jpg", "seed000103.jpg"):
         (work / "photos" / name).rename(work / "more" / name)
     shutil.copy(work / "photos" / "latents.parquet", work / "more")
-    assert run(work, session, "photos", "more").report.ingested == 4
+    assert run(work, models, "photos", "more").report.ingested == 4
     (work / "photos" / "seed000100.jpg").unlink()
     (work / "more" / "seed000102.jpg").unlink()
-    done = run(work, session, "photos", "more", prune=True)
+    done = run(work, models, "photos", "more", prune=True)
     assert (done.pruned, done.faces) == (2, 2)
     (work / "photos" / "seed000101.jpg").unlink()
     with pytest.raises(InputError, match="no photos in"):  # a disk may not be mounted
-        run(work, session, "photos", prune=True)
+        run(work, models, "photos", prune=True)
     assert Store.open(work / ".ris").manifest().rows == 2

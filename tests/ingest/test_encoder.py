@@ -16,10 +16,10 @@ from ris.ingest.inversion.encoder_inverter import (
 )
 from ris.ingest.inversion.inverters import RefinedInverter, make_inverter, options_of
 from ris.ingest.inversion.optimisation import load_inverter
+from ris.ingest.loaded_models import Models
 from ris.ingest.run import ingest_collection
-from ris.ingest.session import Session
 from ris.networks.encoder import EncoderConfig, EncoderNet, load_encoder
-from ris.query.query_face import query_face
+from ris.query.query_face import face_of_photo
 
 
 @pytest.fixture(scope="module")
@@ -154,17 +154,16 @@ def test_an_unknown_fingerprint_means_the_default():
     assert options_of("") == options_of("given") == ("encoder", None)
 
 
-def test_photos_are_read_as_the_stores_were(faces, session, tmp_path):
+def test_photos_are_read_as_the_stores_were(faces, models, tmp_path):
     paths = sorted(faces.glob("*.jpg"))[:2]
     photo, other = tmp_path / "photos" / "a.jpg", tmp_path / "b.jpg"
     photo.parent.mkdir()
     shutil.copy(paths[0], photo)
     shutil.copy(paths[1], other)
-    refined = dataclasses.replace(session, refine=1)
-    refined.generator, refined.catalogue = session.generator, session.catalogue
+    refined = models.with_settings(refine=1)
     done = ingest_collection(str(photo.parent), tmp_path / ".ris", refined)
-    assert summary(done.store)["inverters"] == {refined.inverter().fingerprint: 1}
-    assert Session.of_store(done.store).refine == 1
-    assert query_face(done.store, str(other), refined).error is not None
+    assert summary(done.store)["inverters"] == {refined.inverter.fingerprint: 1}
+    assert Models.of_store(done.store).refine == 1
+    assert face_of_photo(other, refined, done.store).error is not None
     with pytest.raises(MismatchError, match="refined1-.*encoder-"):
-        query_face(done.store, str(other), session)
+        face_of_photo(other, models, done.store)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
 from pathlib import Path
 
@@ -20,9 +19,9 @@ from ris.data.views import run_sql, select_ids
 from ris.errors import InputError, MismatchError, QueryError
 from ris.index.build import build_indices
 from ris.ingest.alignment.cut import cut_again
+from ris.ingest.loaded_models import Models
 from ris.ingest.run import ingest_collection
-from ris.ingest.session import Session
-from ris.query.query_face import query_face
+from ris.query.query_face import face_of_photo
 from ris.query.searcher import search
 from ris.query.sheet import LABEL, TILE, TITLE, contact_sheet
 
@@ -30,11 +29,9 @@ PLACES = [(20, 30, 400), (450, 60, 330), (800, 200, 260)]
 
 
 @pytest.fixture(scope="module")
-def quick(session):
-    """A session whose inverter takes no steps."""
-    result = Session(inverter_kind="optimisation", refine=0)
-    result.generator, result.catalogue = session.generator, session.catalogue
-    return result
+def quick(models):
+    """Models whose inverter takes no steps."""
+    return models.with_settings(inverter_kind="optimisation", refine=0)
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +55,10 @@ def work(tmp_path, three, faces):
     return tmp_path
 
 
-def run(work: Path, session: Session, **options):
-    chosen = copy.copy(session)  # shares the models that are loaded
-    chosen.__dict__.pop("_aligner", None)
-    vars(chosen).update(options)
+def run(work: Path, models: Models, inverter: object = None, **settings):
+    chosen = models.with_settings(**settings)
+    if inverter is not None:
+        vars(chosen)["inverter"] = inverter
     return ingest_collection(str(work / "photos"), work / ".ris", chosen)
 
 
@@ -214,7 +211,7 @@ def test_searching_with_a_group_photo_and_drawing_its_faces(work, quick, three, 
     scene = Image.new("RGB", (700, 500), (80, 110, 90))
     scene.paste(Image.open(sorted(faces.glob("*.jpg"))[20]).resize((300, 300)), (250, 100))
     scene.save(work / "new.png")
-    face = query_face(store, str(work / "new.png"), quick)
+    face = face_of_photo(work / "new.png", quick, store)
     assert face.id is None
     assert np.abs(face.quad.mean(0) - (400, 250)).max() < 30
     found = search(store, face, {"mouth": 1.0}, k=4)
@@ -222,15 +219,13 @@ def test_searching_with_a_group_photo_and_drawing_its_faces(work, quick, three, 
     sheet = np.asarray(contact_sheet(found, furthest=False))
     drawn = sheet[TITLE + LABEL : TITLE + LABEL + TILE, 12 : 12 + TILE]
     assert np.array_equal(drawn, cut_again(work / "new.png", face.quad, TILE))
-    stored = query_face(store, str(three), quick)  # its bytes are in the store
+    stored = face_of_photo(three, quick, store)  # its bytes are in the store
     assert stored.id is not None and at(store.face(stored.id), PLACES[0])
     Image.effect_noise((300, 200), 60).save(work / "noise.png")
     with pytest.raises(InputError, match=r"noise\.png: no face found"):
-        query_face(store, str(work / "noise.png"), quick)
-    crop = copy.copy(quick)
-    vars(crop).update(aligned="yes")
-    crop.__dict__.pop("_aligner", None)
-    assert query_face(store, str(work / "noise.png"), crop).quad is None
+        face_of_photo(work / "noise.png", quick, store)
+    crop = quick.with_settings(aligned="yes")
+    assert face_of_photo(work / "noise.png", crop, store).quad is None
 
 
 def test_an_abbreviated_id_of_a_photo_means_its_first_face(work, quick):
@@ -304,10 +299,10 @@ def test_photos_are_read_as_the_store_was(work, quick, faces):
     (before,) = store.inverters()
     shutil.copy(sorted(faces.glob("*.jpg"))[20], work / "photos" / "new.jpg")
     with pytest.raises(MismatchError, match="inverted by optimisation0-.*by encoder"):
-        run(work, quick, inverter_kind="encoder", refine=None, _inverter=Encoder())
+        run(work, quick, inverter_kind="encoder", refine=None, inverter=Encoder())
     assert store.manifest().rows == 2
-    nobody = {"inverter_kind": None, "refine": None, "_inverter": Encoder()}
-    assert run(work, quick, **nobody).report.ingested == 1
+    nobody = run(work, quick, inverter_kind=None, refine=None, inverter=Encoder())
+    assert nobody.report.ingested == 1
     assert store.inverters() == {before: 3}
 
 

@@ -56,12 +56,12 @@ def same(first: dict, second: dict) -> None:
         assert np.array_equal(second[face][2], scores)
 
 
-def run(work: Path, session, source: str = "photos", **options):
-    return ingest_collection(str(work / source), work / ".ris", session, **options)
+def run(work: Path, models, source: str = "photos", **options):
+    return ingest_collection(str(work / source), work / ".ris", models, **options)
 
 
-def test_sampled_faces_are_ingested_from_their_latents(work, session, generator):
-    done = run(work, session)
+def test_sampled_faces_are_ingested_from_their_latents(work, models, generator):
+    done = run(work, models)
     assert (done.report.ingested, done.report.skipped, done.report.failed) == (6, 0, 0)
     face = done.store.face(next(iter(rows(done.store))))
     assert face.inverter == "given"
@@ -72,26 +72,26 @@ def test_sampled_faces_are_ingested_from_their_latents(work, session, generator)
     assert np.abs(face.scores.astype(np.float32).sum(0) - 1).max() < 1e-2
 
 
-def test_a_second_run_skips_and_a_new_photo_is_added(work, session, faces):
-    run(work, session)
-    again = run(work, session)
+def test_a_second_run_skips_and_a_new_photo_is_added(work, models, faces):
+    run(work, models)
+    again = run(work, models)
     assert (again.report.ingested, again.report.skipped) == (0, 6)
     shutil.copy(faces / "seed000110.jpg", work / "photos")
-    third = run(work, session)
+    third = run(work, models)
     assert (third.report.ingested, third.report.skipped, third.faces) == (1, 6, 7)
 
 
-def test_same_bytes_under_another_name_are_one_face(work, session):
+def test_same_bytes_under_another_name_are_one_face(work, models):
     shutil.copy(work / "photos" / "seed000100.jpg", work / "photos" / "copy.jpg")
-    done = run(work, session)
+    done = run(work, models)
     assert (done.report.ingested, done.report.skipped, done.faces) == (6, 1, 6)
 
 
-def test_a_changed_file_replaces_its_row_and_a_touched_one_does_not(work, session, faces):
-    before = rows(run(work, session).store)
+def test_a_changed_file_replaces_its_row_and_a_touched_one_does_not(work, models, faces):
+    before = rows(run(work, models).store)
     shutil.copy(faces / "seed000120.jpg", work / "photos" / "seed000101.jpg")
     os.utime(work / "photos" / "seed000102.jpg", (1, 1))
-    done = run(work, session)
+    done = run(work, models)
     assert (done.report.ingested, done.report.skipped, done.faces) == (1, 5, 6)
     after = rows(done.store)
     assert len(before.keys() & after.keys()) == 5
@@ -99,37 +99,37 @@ def test_a_changed_file_replaces_its_row_and_a_touched_one_does_not(work, sessio
     assert after[fresh][0] == "photos/seed000101.jpg"
 
 
-def test_removed_photos_stay_until_pruned(work, session):
-    run(work, session)
+def test_removed_photos_stay_until_pruned(work, models):
+    run(work, models)
     (work / "photos" / "seed000103.jpg").unlink()
-    assert run(work, session).faces == 6
-    done = run(work, session, prune=True)
+    assert run(work, models).faces == 6
+    done = run(work, models, prune=True)
     assert (done.pruned, done.faces) == (1, 5)
 
 
-def test_bad_files_are_counted_with_reasons_and_cured_later(work, session):
+def test_bad_files_are_counted_with_reasons_and_cured_later(work, models):
     photos = work / "photos"
     good = (photos / "seed000104.jpg").read_bytes()
     (photos / "seed000104.jpg").write_bytes(good[: len(good) // 2])
     (photos / "empty.jpg").write_bytes(b"")
     (photos / "text.png").write_text("hello")
-    done = run(work, session)
+    done = run(work, models)
     assert (done.report.ingested, done.report.failed) == (5, 3)
     stages = {Path(f.path).name: f.stage for f in read_failures(done.store)}
     assert stages == {"empty.jpg": "read", "seed000104.jpg": "decode", "text.png": "decode"}
     (photos / "seed000104.jpg").write_bytes(good)
-    cured = run(work, session)
+    cured = run(work, models)
     assert (cured.report.ingested, cured.report.failed) == (1, 2)
     assert len(read_failures(cured.store)) == 2
 
 
-def test_latents_without_names_go_with_the_photos_in_order(work, session, generator):
+def test_latents_without_names_go_with_the_photos_in_order(work, models, generator):
     (work / "photos" / "latents.parquet").unlink()
     codes = np.stack([sample_w(generator, 100 + i).numpy() for i in range(6)])
     wplus = codes[:, None].repeat(22, 1)
     wplus[:, 10:] = codes[0]
     np.save(work / "codes.npy", wplus)
-    done = run(work, session, latents=work / "codes.npy")
+    done = run(work, models, latents=work / "codes.npy")
     by_path = {path: sigma for path, sigma, _ in rows(done.store).values()}
     import torch
 
@@ -149,19 +149,16 @@ def test_latents_without_names_go_with_the_photos_in_order(work, session, genera
         (np.array([{"evil": 1}] * 6, dtype=object), "not a readable latents file"),
     ],
 )
-def test_wrong_latents_are_refused(work, session, codes, message):
+def test_wrong_latents_are_refused(work, models, codes, message):
     np.save(work / "codes.npy", codes, allow_pickle=True)
     with pytest.raises(InputError, match=message) as e:
-        run(work, session, latents=work / "codes.npy")
+        run(work, models, latents=work / "codes.npy")
     assert "\n" not in str(e.value)
 
 
-def test_a_store_of_other_settings_is_refused(work, session):
-    from dataclasses import replace
-
-    run(work, session)
-    other = replace(session, max_resolution=128)
-    other.generator, other.catalogue = session.generator, session.catalogue
+def test_a_store_of_other_settings_is_refused(work, models):
+    run(work, models)
+    other = models.with_settings(max_resolution=128)
     with pytest.raises(MismatchError, match="max resolution 64, this run has 128"):
         run(work, other)
 
@@ -278,8 +275,8 @@ def test_sampling_refuses_what_it_cannot_do(tmp_path, generator, wrong):
 # -- moved, renamed and oddly named photos ----------------------------------------------------
 
 
-def test_rows_follow_photos_that_change_names(work, session):
-    run(work, session)
+def test_rows_follow_photos_that_change_names(work, models):
+    run(work, models)
     photos = work / "photos"
     first, second = photos / "seed000100.jpg", photos / "seed000101.jpg"
     before = {face: path for face, (path, _, _) in rows(Store.open(work / ".ris")).items()}
@@ -287,7 +284,7 @@ def test_rows_follow_photos_that_change_names(work, session):
     second.rename(first)
     (photos / "x.jpg").rename(second)
     (photos / "seed000102.jpg").rename(photos / "renamed.jpg")
-    done = run(work, session)
+    done = run(work, models)
     assert (done.report.ingested, done.faces) == (0, 6)
     after = {face: path for face, (path, _, _) in rows(done.store).items()}
     swap = {
@@ -296,27 +293,27 @@ def test_rows_follow_photos_that_change_names(work, session):
         "photos/seed000102.jpg": "photos/renamed.jpg",
     }
     assert after == {face: swap.get(path, path) for face, path in before.items()}
-    assert run(work, session).report.skipped == 6
+    assert run(work, models).report.skipped == 6
 
 
-def test_a_photo_overwritten_by_a_copy_of_another_loses_its_row(work, session):
-    run(work, session)
+def test_a_photo_overwritten_by_a_copy_of_another_loses_its_row(work, models):
+    run(work, models)
     photos = work / "photos"
     shutil.copy(photos / "seed000103.jpg", photos / "seed000104.jpg")
-    done = run(work, session)
+    done = run(work, models)
     paths = sorted(path for path, _, _ in rows(done.store).values())
     assert done.faces == 5
     assert "photos/seed000104.jpg" not in paths
 
 
-def test_odd_file_names(work, session):
+def test_odd_file_names(work, models):
     photos = work / "photos"
     (photos / "seed000100.jpg").rename(photos / 'it\'s "one"\n*.jpg')
     try:
         shutil.copy(photos / "seed000101.jpg", os.fsencode(str(photos)) + b"/\xff\xfe.jpg")
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    done = run(work, session)
+    done = run(work, models)
     assert (done.report.ingested, done.report.failed) == (6, 1)
     (failure,) = done.report.failures
     assert failure.reason == "the file's name is not UTF-8"
@@ -324,19 +321,16 @@ def test_odd_file_names(work, session):
     assert any("*.jpg" in path for path, _, _ in rows(done.store).values())
 
 
-def test_options_that_cannot_be_used_leave_no_store(work, session):
-    from dataclasses import replace
-
-    wrong = replace(session, max_resolution=3)
-    wrong.generator, wrong.catalogue = session.generator, session.catalogue
+def test_options_that_cannot_be_used_leave_no_store(work, models):
+    wrong = models.with_settings(max_resolution=3)
     with pytest.raises(InputError, match="--max-resolution 3: no style layer is at most 3 px"):
         run(work, wrong)
     assert not (work / ".ris").exists()
     with pytest.raises(InputError, match="--prune goes with folders"):
-        run(work, session, "photos/seed000100.jpg", prune=True)
+        run(work, models, "photos/seed000100.jpg", prune=True)
 
 
-def test_latents_are_found_beside_a_single_photo(work, session):
-    done = run(work, session, "photos/seed000100.jpg")
+def test_latents_are_found_beside_a_single_photo(work, models):
+    done = run(work, models, "photos/seed000100.jpg")
     assert done.report.ingested == 1
     assert done.store.face(next(iter(rows(done.store)))).inverter == "given"

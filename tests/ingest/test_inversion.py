@@ -7,7 +7,8 @@ import torch
 
 from ris.errors import InputError, ModelFileError
 from ris.generators.readout import ReadOut
-from ris.ingest.inversion.optimisation import OptimisationConfig, load_inverter, resize
+from ris.ingest.inversion.contract import resize
+from ris.ingest.inversion.optimisation import OptimisationConfig, load_inverter
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,9 @@ from ris.data.models import tflite
 from ris.data.models.registry import model_file, pull
 from ris.data.models.tflite import read_tflite
 from ris.errors import ModelFileError
-from ris.ingest.alignment import FaceFinder
 from ris.ingest.alignment import landmarker_file as networks
 from ris.ingest.alignment.cut import Aligner
+from ris.ingest.alignment.finder import FaceFinder
 from ris.ingest.alignment.landmarker_file import MODEL, load_networks, read_networks
 from ris.ingest.pictures.decode import decode
 from ris.networks.fused import network

@@ -23,9 +23,10 @@ from ris.data.failures import read_failures
 from ris.data.store import Store
 from ris.images import from_pixels
 from ris.ingest.alignment.cut import Aligner
+from ris.ingest.loaded_models import Models
 from ris.ingest.pictures.decode import _NoWarnings, decode
 from ris.ingest.pipeline import ingest
-from ris.ingest.reading import PhotoReader
+from ris.ingest.reading import FaceReader
 from ris.ingest.threads import (
     DEVICE_GROUP,
     MOST_WORKERS,
@@ -52,57 +53,56 @@ def folder(faces, tmp_path_factory) -> Path:
     return folder
 
 
-def add(target: Path, folder: Path, session, **options):
-    embedder = session.embedder()
+def add(target: Path, folder: Path, models, **options):
     photos = sorted(folder.iterdir())
-    store = Store.create(target, embedder.settings())
-    report = ingest(store, photos, embedder, session.inverter, total=len(photos), **options)
+    store = Store.create(target, models.embedder.settings())
+    report = ingest(store, photos, models, total=len(photos), **options)
     return store, report
 
 
 @pytest.fixture(scope="module")
-def sequential(folder, session, tmp_path_factory):
-    return add(tmp_path_factory.mktemp("one") / ".ris", folder, session, workers=1)
+def sequential(folder, models, tmp_path_factory):
+    return add(tmp_path_factory.mktemp("one") / ".ris", folder, models, workers=1)
 
 
 def failures(store: Store) -> list[tuple[str, str, str]]:
     return sorted((Path(f.path).name, f.stage, f.reason) for f in read_failures(store))
 
 
-def test_side_by_side_gives_the_same_bytes(folder, session, sequential, tmp_path):
+def test_side_by_side_gives_the_same_bytes(folder, models, sequential, tmp_path):
     store, report = sequential
     assert (report.ingested, report.skipped, report.failed) == (8, 2, 3)
-    again, other = add(tmp_path / ".ris", folder, session, workers=5)
+    again, other = add(tmp_path / ".ris", folder, models, workers=5)
     assert other.ingested, other.skipped == (report.ingested, report.skipped)
     assert again.manifest().shards == store.manifest().shards  # sha256 and order of shards
     assert other.failures == report.failures
     assert failures(again) == failures(store)
 
 
-def test_rows_are_what_one_photo_after_the_other_gives(folder, session, sequential):
+def test_rows_are_what_one_photo_after_the_other_gives(folder, models, sequential):
     store, _ = sequential
     (batch,) = list(store.batches(["id", "path"]))
     paths = [Path(p).name for p in batch.column("path").to_pylist()]
     names = {f"seed{100 + i:06d}.jpg" for i in range(2, 8)} | {"a-copy.jpg", "seed000101.jpg"}
     assert set(paths) == names and paths == sorted(paths)
-    aligner, embedder = Aligner(), session.embedder()
+    aligner, embedder = Aligner(), models.embedder
     for face in batch.column("id").to_pylist()[:3]:
         row = store.face(face)
         (cut,) = aligner.cuts(decode(store.resolve(row.path)))
         with one_thread():
-            w = session.inverter().invert(from_pixels(cut.pixels[None])).w[0]
+            w = models.inverter.invert(from_pixels(cut.pixels[None])).w[0]
             expected = embedder.embed(w)
         assert np.array_equal(row.w, expected.w.numpy())
         assert np.array_equal(row.sigma, expected.sigma.numpy())
         assert np.array_equal(row.scores, expected.scores.numpy().astype(np.float16))
 
 
-def test_photos_in_groups_give_the_same_rows(folder, session, sequential, tmp_path, monkeypatch):
+def test_photos_in_groups_give_the_same_rows(folder, models, sequential, tmp_path, monkeypatch):
     """As on a device, where the networks are given many faces at once."""
     store, report = sequential
-    monkeypatch.setattr(PhotoReader, "on_device", True)
+    monkeypatch.setattr(FaceReader, "on_device", True)
     with one_thread():
-        grouped, other = add(tmp_path / ".ris", folder, session)
+        grouped, other = add(tmp_path / ".ris", folder, models)
     assert sorted(map(str, other.failures)) == sorted(map(str, report.failures))
     for ours, theirs in zip(store.batches(), grouped.batches(), strict=True):
         for name in ours.schema.names:
@@ -114,10 +114,10 @@ def test_photos_in_groups_give_the_same_rows(folder, session, sequential, tmp_pa
                 assert a.equals(b)
 
 
-def test_slow_faces_are_committed_as_they_come(folder, session, sequential, tmp_path, monkeypatch):
+def test_slow_faces_are_committed_as_they_come(folder, models, sequential, tmp_path, monkeypatch):
     """Wherever commits fall, the same rows in the same order."""
     monkeypatch.setattr("ris.ingest.pipeline.COMMIT_SECONDS", 0.0)
-    store, _ = add(tmp_path / ".ris", folder, session)
+    store, _ = add(tmp_path / ".ris", folder, models)
     tables = []
     for made in (sequential[0], store):
         batches = [pa.Table.from_batches([batch]) for batch in made.batches()]
@@ -126,30 +126,33 @@ def test_slow_faces_are_committed_as_they_come(folder, session, sequential, tmp_
     assert store.manifest().next_shard > 8  # a shard a face, then merged
 
 
-def test_a_file_overwritten_by_a_copy_of_a_new_photo_loses_its_row(folder, session, tmp_path):
+def test_a_file_overwritten_by_a_copy_of_a_new_photo_loses_its_row(folder, models, tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
     names = sorted(p.name for p in folder.glob("seed*.jpg"))
     shutil.copy(folder / names[2], photos / "b.jpg")
-    store, _ = add(tmp_path / ".ris", photos, session)
+    store, _ = add(tmp_path / ".ris", photos, models)
     assert store.ids_at("photos/b.jpg")
     shutil.copy(folder / names[3], photos / "a.jpg")
     shutil.copy(folder / names[3], photos / "b.jpg")
-    _, report = add(tmp_path / ".ris", photos, session)
+    _, report = add(tmp_path / ".ris", photos, models)
     assert (report.ingested, report.skipped) == (1, 1)
     assert store.ids_at("photos/b.jpg") == []
     assert len(store.ids_at("photos/a.jpg")) == 1
 
 
-def test_an_error_of_the_inverter_ends_the_run_and_keeps_the_rest(folder, session, tmp_path):
-    def broken():
-        raise RuntimeError("no inverter today")
+def test_an_error_of_the_inverter_ends_the_run_and_keeps_the_rest(folder, models, tmp_path):
+    class Broken(Models):
+        @property
+        def inverter(self):
+            raise RuntimeError("no inverter today")
 
-    embedder = session.embedder()
-    store = Store.create(tmp_path / ".ris", embedder.settings())
+    broken = Broken()
+    vars(broken).update(_generator=models.generator, catalogue=models.catalogue)
+    store = Store.create(tmp_path / ".ris", broken.embedder.settings())
     threads = torch.get_num_threads()
     with pytest.raises(RuntimeError, match="no inverter today"):
-        ingest(store, sorted(folder.iterdir()), embedder, broken, total=13, workers=2)
+        ingest(store, sorted(folder.iterdir()), broken, total=13, workers=2)
     assert torch.get_num_threads() == threads
     assert store.manifest().rows == 0
 

@@ -15,8 +15,8 @@ from pictures import chunk, written
 from PIL import Image
 
 from ris.errors import ImageError
-from ris.ingest.pictures.budget import PHOTO_BYTES, check_memory, needed_bytes
 from ris.ingest.pictures.decode import MAX_PIXELS, WORK_PIXELS
+from ris.ingest.pictures.opening import PHOTO_BYTES, check_memory, needed_bytes
 
 MEASURED = """
 import sys

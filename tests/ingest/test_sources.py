@@ -20,8 +20,8 @@ from PIL import Image
 from ris.edit.provenance import Edited
 from ris.errors import ImageError, InputError
 from ris.evaluate.plots import write_plot
-from ris.ingest.pictures.recognition import reason_against
-from ris.ingest.sources.found import (
+from ris.ingest.pictures.formats import reason_against
+from ris.ingest.sources.folders import (
     COMMENT,
     DRAWN,
     EDITED,

@@ -14,14 +14,23 @@ from benchmarks import alignment_scenes
 from benchmarks.alignment_scenes import EQUAL, SCALED, Count, Examiner, by_width, off, turn_of
 from benchmarks.measures.scenes import KINDS, SHARES, Brush, Composer
 from ris.errors import ImageError
-from ris.ingest.alignment import FaceFinder
 from ris.ingest.alignment.cut import UNCLEAR, Aligner
-from ris.ingest.alignment.detector import FINEST, SCORE, SIZE, detect, tilings
+from ris.ingest.alignment.detector import (
+    FINEST,
+    SCORE,
+    SIZE,
+    close_looks,
+    convincing,
+    detect,
+    is_turned,
+    tilings,
+    turn_wins,
+)
+from ris.ingest.alignment.finder import FaceFinder
 from ris.ingest.alignment.landmarker_file import load_networks
-from ris.ingest.alignment.landmarks import detection_square, find_landmarks
-from ris.ingest.alignment.pyramid import Pyramid, square_matrix
-from ris.ingest.alignment.upright import close_looks, convincing, is_turned, turn_wins
-from ris.ingest.pictures.decode import Photo
+from ris.ingest.alignment.landmarks import find_landmarks, landmarks_near
+from ris.ingest.alignment.squares import Pyramid, square_matrix
+from ris.ingest.pictures.decode import Decoded
 
 CASES = ROOT / "tests" / "cases"
 
@@ -79,7 +88,7 @@ def test_a_coarse_guess_is_put_right_by_looks_of_equal_size(pictures, turn, shar
     assert np.allclose(views.sides, views.sides[0])
     best = max(looks, key=lambda d: d.score)
     assert not is_turned(best, pasted.turn)
-    _, right = find_landmarks(networks.landmarks, views, detection_square(best))
+    _, right = landmarks_near(networks.landmarks, views, best)
     for wrong in (90, 180, 270):
         assert is_turned(best, pasted.turn + wrong)
         centre = tuple((best.box[:2] + best.box[2:]) / 2)
@@ -108,7 +117,7 @@ def test_common_photos_need_no_closer_look(pictures):
             views = Pyramid(photo.convert("RGB"))
         (whole,) = next(tilings(views.width, views.height))
         seen = max(detect(networks.detector, views, whole, SCORE), key=lambda d: d.score)
-        _, presence = find_landmarks(networks.landmarks, views, detection_square(seen))
+        _, presence = landmarks_near(networks.landmarks, views, seen)
         sure += convincing(seen, presence)
         assert not convincing(seen, 0.99)
     assert sure >= 19
@@ -186,7 +195,7 @@ def test_the_reason_for_no_face_is_the_same_at_any_size(shared_faces):
     scene.paste(profile, (700, 500))
     for photo in (profile, scene):
         with pytest.raises(ImageError, match=UNCLEAR):
-            Aligner().cuts(Photo(photo, *photo.size))
+            Aligner().cuts(Decoded(photo, *photo.size))
 
 
 # -- the measurement --------------------------------------------------------------------------

@@ -9,25 +9,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ris.commands.face_words import photo_or_id
 from ris.data.stats_file import style_statistics
 from ris.data.store import Store
 from ris.errors import IndexMissingError, InputError, MismatchError, QueryError, StoreError
+from ris.face_names import FaceId
 from ris.index.build import build_indices, parse_bytes
 from ris.index.rows import row_tensors
 from ris.ingest.pictures.decode import decode_aligned
 from ris.method.normaliser import Normaliser
 from ris.method.representation import DEFAULT_MASK, DEFAULT_NORM, cosine, represent
-from ris.query.query_face import query_face
+from ris.query.query_face import face_of_photo
 from ris.query.searcher import parse_features, search
 from ris.query.sheet import GAP, LABEL, TILE, TITLE, contact_sheet, overview, save_picture
 
 
-class NoReader:
+class NoModels:
     """Photos of this file's tests are all in the store: nothing has to be inverted."""
 
+    @property
     def embedder(self):
         raise AssertionError("nothing needs the generator")
 
+    @property
     def inverter(self):
         raise AssertionError("nothing needs the inverter")
 
@@ -56,7 +60,7 @@ def test_both_ends_equal_the_formula(filled, feature):
     for i in (0, 17, 42):
         others = [j for j in range(60) if j != i]
         ranking = sorted(others, key=lambda j: -matrix[i, j].item())
-        found = search(filled, ids[i], {feature: 1.0}, k=59, reader=NoReader())
+        found = search(filled, FaceId(ids[i]), {feature: 1.0}, k=59, models=NoModels())
         for ours, expected in ((found.nearest, ranking), (found.furthest, ranking[::-1])):
             assert len(ours) == 59
             wanted = [matrix[i, j].item() for j in expected]
@@ -71,7 +75,7 @@ def test_both_ends_equal_the_formula(filled, feature):
 def test_features_of_a_face_find_different_faces(filled):
     ids, _ = oracle(filled, "eyes")
     tops = {
-        f: {m.id for m in search(filled, ids[3], {f: 1.0}, k=5).nearest}
+        f: {m.id for m in search(filled, FaceId(ids[3]), {f: 1.0}, k=5).nearest}
         for f in ("eyes", "mouth", "hair", "pose")
     }
     assert len(set.union(*tops.values())) >= 8  # 5 if all features found the same
@@ -81,36 +85,36 @@ def test_features_of_a_face_find_different_faces(filled):
 def test_a_photo_of_the_store_is_its_face(filled):
     face = filled.face(oracle(filled, "eyes")[0][5])
     photo = filled.resolve(face.path)
-    by_photo = search(filled, str(photo), {"mouth": 1.0}, k=5, reader=NoReader())
-    by_id = search(filled, face.id, {"mouth": 1.0}, k=5, reader=NoReader())
+    by_photo = search(filled, str(photo), {"mouth": 1.0}, k=5, models=NoModels())
+    by_id = search(filled, FaceId(face.id), {"mouth": 1.0}, k=5, models=NoModels())
     assert by_photo.nearest == by_id.nearest
     assert by_photo.query.id == face.id
 
 
 def test_fewer_faces_than_asked_for(filled):
-    found = search(filled, oracle(filled, "eyes")[0][0], {"eyes": 1.0}, k=500)
+    found = search(filled, FaceId(oracle(filled, "eyes")[0][0]), {"eyes": 1.0}, k=500)
     assert len(found.nearest) == len(found.furthest) == 59
     assert [m.id for m in found.nearest] == [m.id for m in found.furthest][::-1]
 
 
 def test_filters(filled):
     ids, _ = oracle(filled, "nose")
-    found = search(filled, ids[0], {"nose": 1.0}, k=60, where="odd = 1 and width > 10")
+    found = search(filled, FaceId(ids[0]), {"nose": 1.0}, k=60, where="odd = 1 and width > 10")
     odd = {m.path.name for m in found.nearest}
     assert odd == {f"seed{100 + i:06d}.jpg" for i in range(60) if i % 2} - {
         filled.resolve(filled.face(ids[0]).path).name
     }
     with pytest.raises(QueryError, match="no face satisfies"):
-        search(filled, ids[0], {"nose": 1.0}, where="odd = 7")
+        search(filled, FaceId(ids[0]), {"nose": 1.0}, where="odd = 7")
     with pytest.raises(QueryError, match="columns: id, path"):
-        search(filled, ids[0], {"nose": 1.0}, where="colour = 'red'")
+        search(filled, FaceId(ids[0]), {"nose": 1.0}, where="colour = 'red'")
 
 
 def test_weighted_features_are_the_weighted_mean_of_cosines(filled):
     ids, eyes = oracle(filled, "eyes")
     _, mouth = oracle(filled, "mouth")
     weights = {"eyes": 2.0, "mouth": -1.0}
-    found = search(filled, ids[7], weights, k=59)
+    found = search(filled, FaceId(ids[7]), weights, k=59)
     mixed = (2 * eyes[7] - mouth[7]) / 3
     expected = sorted((j for j in range(60) if j != 7), key=lambda j: -mixed[j].item())
     scores = [m.score for m in found.nearest]
@@ -144,7 +148,7 @@ def test_hard_masks_kinds_and_norms_are_indexed_as_named(filled, tmp_path):
         assert built["mouth"]["kind"] == kind
         ids, matrix = oracle(store, "mouth", mask, norm)
         best = max((j for j in range(60) if j != 4), key=lambda j: matrix[4, j].item())
-        found = search(store, ids[4], {"mouth": 1.0}, k=3)
+        found = search(store, FaceId(ids[4]), {"mouth": 1.0}, k=3)
         assert found.nearest[0].score == pytest.approx(matrix[4, best].item(), abs=2e-3)
 
 
@@ -157,22 +161,22 @@ def test_faces_without_the_feature_are_left_out_and_cannot_be_queried(filled, tm
     store.append([bare])
     built = build_indices(store, ["mouth"], options=dataclasses.replace(DEFAULT_MASK, kind="hard"))
     assert built["mouth"]["extra"]["without_feature"] == 1
-    found = search(store, face.id, {"mouth": 1.0}, k=99)
+    found = search(store, FaceId(face.id), {"mouth": 1.0}, k=99)
     assert "bare" not in {m.id for m in found.nearest + found.furthest}
     with pytest.raises(QueryError, match="shows no 'mouth'"):
-        search(store, "bare", {"mouth": 1.0})
+        search(store, FaceId("bare"), {"mouth": 1.0})
 
 
 def test_missing_and_foreign_indices_name_the_command(filled, tmp_path):
     store = copy_of(filled, tmp_path)
     face = oracle(filled, "eyes")[0][0]
     with pytest.raises(InputError, match="unknown feature 'ears'; known: eyes, nose"):
-        search(store, face, {"ears": 1.0})
+        search(store, FaceId(face), {"ears": 1.0})
     with pytest.raises(IndexMissingError, match=r"no index for 'skin': run `ris index --feature"):
-        search(store, face, {"skin": 1.0})
+        search(store, FaceId(face), {"skin": 1.0})
     made_foreign(store, catalogue="another")
     with pytest.raises(MismatchError, match=r"another generator.*`ris index --feature eyes`"):
-        search(Store.open(store.folder), face, {"eyes": 1.0})
+        search(Store.open(store.folder), FaceId(face), {"eyes": 1.0})
 
 
 def test_a_damaged_index_names_the_command(filled, tmp_path):
@@ -180,10 +184,10 @@ def test_a_damaged_index_names_the_command(filled, tmp_path):
     (vectors,) = (store.folder / "index" / "eyes").rglob("vectors.f16")
     vectors.write_bytes(vectors.read_bytes()[:1000])
     with pytest.raises(StoreError, match=r"`ris index --feature eyes --rebuild`"):
-        search(store, oracle(filled, "eyes")[0][0], {"eyes": 1.0})
+        search(store, FaceId(oracle(filled, "eyes")[0][0]), {"eyes": 1.0})
 
 
-def test_a_foreign_generator_is_refused_for_photos(filled, tmp_path, session):
+def test_a_foreign_generator_is_refused_for_photos(filled, tmp_path, models):
     store = copy_of(filled, tmp_path)
     made_foreign(store, generator="stylegan2-other")
     photo = tmp_path / "new.png"
@@ -191,7 +195,7 @@ def test_a_foreign_generator_is_refused_for_photos(filled, tmp_path, session):
 
     Image.new("RGB", (64, 64), "red").save(photo)
     with pytest.raises(MismatchError, match="generator stylegan2-other, this run has mobile"):
-        query_face(Store.open(store.folder), str(photo), session)
+        face_of_photo(photo, models, Store.open(store.folder))
 
 
 def test_queries_that_name_nothing(filled, tmp_path):
@@ -204,7 +208,7 @@ def test_queries_that_name_nothing(filled, tmp_path):
     with pytest.raises(InputError, match=r"bad.jpg: not a picture"):
         search(filled, str(bad), {"eyes": 1.0})
     with pytest.raises(InputError, match="--k is at least 1"):
-        search(filled, oracle(filled, "eyes")[0][0], {"eyes": 1.0}, k=0)
+        search(filled, FaceId(oracle(filled, "eyes")[0][0]), {"eyes": 1.0}, k=0)
 
 
 def test_an_empty_store_cannot_be_indexed(filled, tmp_path):
@@ -227,7 +231,7 @@ def copy_of(store: Store, folder: Path) -> Store:
 
 
 def test_sheet_survives_a_photo_that_is_gone(filled, tmp_path):
-    found = search(filled, oracle(filled, "eyes")[0][0], {"eyes": 1.0}, k=2)
+    found = search(filled, FaceId(oracle(filled, "eyes")[0][0]), {"eyes": 1.0}, k=2)
     gone = dataclasses.replace(found.nearest[1], path=tmp_path / "gone.jpg")
     found = dataclasses.replace(found, nearest=[found.nearest[0], gone])
     sheet = contact_sheet(found)
@@ -247,17 +251,17 @@ def test_sheet_survives_a_photo_that_is_gone(filled, tmp_path):
 
 def test_a_negative_weight_alone_turns_the_ranking_round(filled):
     face = oracle(filled, "eyes")[0][0]
-    plus = search(filled, face, {"eyes": 1.0}, k=59)
-    minus = search(filled, face, {"eyes": -2.0}, k=59)
+    plus = search(filled, FaceId(face), {"eyes": 1.0}, k=59)
+    minus = search(filled, FaceId(face), {"eyes": -2.0}, k=59)
     assert [m.id for m in minus.nearest] == [m.id for m in plus.furthest]
     assert minus.nearest[0].score == pytest.approx(-plus.furthest[0].score, abs=1e-5)
-    huge = search(filled, face, {"eyes": 1e308, "mouth": 1e308}, k=3)
+    huge = search(filled, FaceId(face), {"eyes": 1e308, "mouth": 1e308}, k=3)
     assert abs(huge.nearest[0].score) > 0.05
 
 
 def test_absurd_arguments(filled):
     face = oracle(filled, "eyes")[0][0]
-    assert len(search(filled, face, {"eyes": 1.0}, k=10**11).nearest) == 59
+    assert len(search(filled, FaceId(face), {"eyes": 1.0}, k=10**11).nearest) == 59
     for argument in ("x" * 5000, "", "  "):
         with pytest.raises((QueryError, InputError)):
-            search(filled, argument, {"eyes": 1.0})
+            search(filled, photo_or_id(argument), {"eyes": 1.0})

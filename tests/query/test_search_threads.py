@@ -13,10 +13,11 @@ import pytest
 from conftest import ROOT
 
 from ris.data.store import Store
+from ris.face_names import FaceId
 from ris.index.build import build_indices
-from ris.ingest.session import Session
+from ris.ingest import reading
+from ris.ingest.loaded_models import Models
 from ris.once import once
-from ris.query import query_face as query_faces
 from ris.query.searcher import Searcher, SearchResult
 
 FEATURES: list[dict[str, float]] = [
@@ -33,7 +34,7 @@ from ris.data.store import Store
 from ris.index.build import build_indices, refresh_indices
 from ris.ingest import pipeline
 from ris.ingest.run import ingest_collection
-from ris.ingest.session import Session
+from ris.ingest.loaded_models import Models
 
 pipeline.COMMIT_BYTES = 1  # after every photo
 store, photos, noted = Store.open(sys.argv[1]), sys.argv[2], open(sys.argv[3], "a")
@@ -45,7 +46,7 @@ def remove(face):
 
 for face in ids[50:53]:
     remove(face)
-ingest_collection(photos, store.folder, Session())
+ingest_collection(photos, store.folder, Models())
 for face in ids[53:56]:
     remove(face)
 refresh_indices(store)
@@ -88,7 +89,7 @@ def test_threads_search_while_another_process_ingests_and_removes(store, photos,
     ids, noted = ids_of(store), tmp_path / "removed.txt"
     noted.touch()
     searcher, done = Searcher(store), threading.Event()
-    queries = [*ids[:6], *map(str, asked)]
+    queries = [*map(FaceId, ids[:6]), *asked]
     answered = [0] * 8
     wrong: list[object] = []
 
@@ -129,7 +130,7 @@ def test_threads_search_while_another_process_ingests_and_removes(store, photos,
 def test_threads_get_what_one_thread_gets(store, photos):
     _, asked = photos
     build_indices(store, ["eyes", "mouth", "hair", "nose"], kind="sketch")
-    queries = [*ids_of(store)[:12], *map(str, asked)]
+    queries = [*map(FaceId, ids_of(store)[:12]), *asked]
     work = [(query, features) for query in queries for features in FEATURES]
     alone = [key(Searcher(store).search(q, f, k=9, where="yaw > -90")) for q, f in work]
     together = Searcher(store)
@@ -140,9 +141,9 @@ def test_threads_get_what_one_thread_gets(store, photos):
 
 def test_photos_are_read_by_no_more_threads_than_cores(store, photos, monkeypatch):
     _, asked = photos
-    monkeypatch.setattr(query_faces, "_READERS", threading.BoundedSemaphore(2))
+    monkeypatch.setattr(reading, "_AT_A_TIME", threading.BoundedSemaphore(2))
     inside, most, lock = 0, 0, threading.Lock()
-    original = query_faces._read_face
+    original = reading.FaceReader._largest
 
     def counted(*arguments):
         nonlocal inside, most
@@ -155,27 +156,27 @@ def test_photos_are_read_by_no_more_threads_than_cores(store, photos, monkeypatc
             with lock:
                 inside -= 1
 
-    monkeypatch.setattr(query_faces, "_read_face", counted)
+    monkeypatch.setattr(reading.FaceReader, "_largest", counted)
     searcher = Searcher(store)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda p: searcher.search(str(p), {"eyes": 1.0}), asked * 2))
+        found = list(pool.map(lambda p: searcher.search(p, {"eyes": 1.0}), asked * 2))
     assert len(found) == 8 and most == 2
 
 
 def test_models_are_loaded_once_for_all_threads(store, monkeypatch):
-    from ris.ingest import session as sessions
+    from ris.ingest import loaded_models
 
     loads = []
-    original = sessions.load_generator
+    original = loaded_models.load_generator
     monkeypatch.setattr(
-        sessions, "load_generator", lambda n, **more: loads.append(n) or original(n, **more)
+        loaded_models, "load_generator", lambda n, **more: loads.append(n) or original(n, **more)
     )
-    session = Session.of_store(store)
+    models = Models.of_store(store)
     start = threading.Barrier(8)
 
     def load(_: int) -> tuple[object, object]:
         start.wait()
-        return session.generator, session.inverter()
+        return models.generator, models.inverter
 
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(load, range(8)))

@@ -14,8 +14,9 @@ from PIL import Image
 
 from ris.data.store import Store
 from ris.errors import InputError, QueryError
+from ris.face_names import FaceId
 from ris.index.build import build_indices
-from ris.ingest.session import Session
+from ris.ingest.loaded_models import Models
 from ris.query.searcher import Searcher, SearchResult, search
 from ris.query.sheet import sheet_paths
 
@@ -48,12 +49,12 @@ def leaf(tmp_path) -> Path:
 def test_indices_are_kept_until_they_are_replaced(store):
     ids = ids_of(store)
     searcher = Searcher(store)
-    first = searcher.search(ids[0], {"eyes": 1.0}, k=3)
+    first = searcher.search(FaceId(ids[0]), {"eyes": 1.0}, k=3)
     kept = searcher._indices.get(["eyes"])["eyes"]
-    assert searcher.search(ids[0], {"eyes": 1.0}, k=3).nearest == first.nearest
+    assert searcher.search(FaceId(ids[0]), {"eyes": 1.0}, k=3).nearest == first.nearest
     assert searcher._indices.get(["eyes"])["eyes"] is kept
     build_indices(store, ["eyes"], norm="none")  # the same faces, other vectors
-    other = searcher.search(ids[0], {"eyes": 1.0}, k=3)
+    other = searcher.search(FaceId(ids[0]), {"eyes": 1.0}, k=3)
     assert searcher._indices.get(["eyes"])["eyes"] is not kept
     assert [m.score for m in other.nearest] != [m.score for m in first.nearest]
 
@@ -61,22 +62,23 @@ def test_indices_are_kept_until_they_are_replaced(store):
 def test_a_photos_models_are_loaded_once(store, photo):
     searcher = Searcher(store)
     first = searcher.search(str(photo), {"hair": 1.0}, k=4)
-    reader = searcher.reader
-    assert isinstance(reader, Session)
-    loaded = reader.generator, reader.inverter(), reader.aligner().finder._networks
+    models = searcher.models
+    assert isinstance(models, Models)
+    loaded = models.generator, models.inverter, models.aligner.finder._networks
     again = searcher.search(str(photo), {"hair": 1.0}, k=4)
     assert again.nearest == first.nearest
-    now = searcher.reader.generator, searcher.reader.inverter(), reader.aligner().finder._networks
+    models = searcher.models
+    now = models.generator, models.inverter, models.aligner.finder._networks
     assert all(a is b for a, b in zip(loaded, now, strict=True))
     assert search(store, str(photo), {"hair": 1.0}, k=4).nearest == first.nearest
 
 
-def test_a_photos_answer_does_not_depend_on_its_being_in_the_store(store, photo, session):
+def test_a_photos_answer_does_not_depend_on_its_being_in_the_store(store, photo, models):
     from ris.ingest.run import ingest_collection
 
-    before = Searcher(store, session).search(str(photo), {"mouth": 1.0}, k=5)
+    before = Searcher(store, models).search(str(photo), {"mouth": 1.0}, k=5)
     alone = shutil.copy(photo, photo.parent.parent)  # away from its latent
-    done = ingest_collection(str(alone), store.folder.parent / "other" / ".ris", session)
+    done = ingest_collection(str(alone), store.folder.parent / "other" / ".ris", models)
     row = done.store.face(ids_of(done.store)[0])
     assert np.array_equal(row.sigma, before.query.sigma)
     assert np.array_equal(row.scores.astype(np.float32), before.query.scores)
@@ -86,10 +88,10 @@ def test_a_photos_answer_does_not_depend_on_its_being_in_the_store(store, photo,
 @pytest.mark.parametrize("where", [None, "odd = 0"])
 def test_several_queries_at_once_are_each_as_alone(store, features, where):
     ids = ids_of(store)[5:9]
-    together = Searcher(store).search_all(ids, features, k=6, where=where)
+    together = Searcher(store).search_all(list(map(FaceId, ids)), features, k=6, where=where)
     for face, found in zip(ids, together, strict=True):
         assert isinstance(found, SearchResult)
-        alone = search(store, face, features, k=6, where=where)
+        alone = search(store, FaceId(face), features, k=6, where=where)
         assert (found.query.id, found.nearest, found.furthest) == (
             face,
             alone.nearest,
@@ -99,7 +101,7 @@ def test_several_queries_at_once_are_each_as_alone(store, features, where):
 
 def test_a_query_that_fails_leaves_the_others_alone(store, leaf):
     ids = ids_of(store)
-    queries = [ids[0], str(leaf), "nothere.jpg", ids[1]]
+    queries = [FaceId(ids[0]), str(leaf), "nothere.jpg", FaceId(ids[1])]
     first, second, third, fourth = Searcher(store).search_all(queries, {"eyes": 1.0}, k=2)
     assert isinstance(first, SearchResult) and first.query.id == ids[0]
     assert isinstance(fourth, SearchResult) and fourth.query.id == ids[1]
@@ -108,7 +110,7 @@ def test_a_query_that_fails_leaves_the_others_alone(store, leaf):
     failed = Searcher(store).search_all([str(leaf)], {"eyes": 1.0})
     assert [type(f) for f in failed] == [InputError]
     with pytest.raises(InputError, match="--k is at least 1"):
-        Searcher(store).search_all(ids[:2], {"eyes": 1.0}, k=0)
+        Searcher(store).search_all([FaceId(ids[0])], {"eyes": 1.0}, k=0)
 
 
 def test_sheets_are_named_after_the_queries():

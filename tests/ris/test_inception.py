@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 
-from ris.data.hashing import file_sha256
+from ris.data.durable import file_sha256
 from ris.data.models.inception_files import load_inception
 from ris.errors import ModelFileError
 from ris.evaluate.embeddings import InceptionPool

@@ -19,7 +19,7 @@ from ris.data.models.psp_files import load_encoder_file
 from ris.data.store import Store
 from ris.errors import InputError, ModelFileError
 from ris.generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from ris.ingest.inversion.checkpoint_inverter import CheckpointInverter, load_checkpoint_inverter
+from ris.ingest.inversion.encoder_inverter import CheckpointInverter, load_checkpoint_inverter
 from ris.ingest.inversion.inverters import make_inverter, options_of
 from ris.networks.psp import PSPConfig, PSPEncoder
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ris.data.store import Store
 from ris.errors import RisError
+from ris.face_names import FaceId
 from ris.index.build import build_indices
 from ris.query.searcher import Searcher
 from tests.torture import stores
@@ -127,7 +128,7 @@ class Crowds:
         def searcher() -> None:
             store = Store.open(place)
             searcher = Searcher(store)
-            query = rows(30, 31)[0].id
+            query = FaceId(rows(30, 31)[0].id)
             while time.monotonic() < end:
                 result = searcher.search(query, {FEATURE: 1.0})
                 if len({m.id for m in result.nearest}) < 5:

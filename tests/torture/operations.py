@@ -27,6 +27,7 @@ from ris.data.store import Store
 from ris.data.verify import verify
 from ris.data.views import METADATA
 from ris.errors import RisError
+from ris.face_names import FaceId
 from ris.index.build import build_indices, refresh_indices
 from ris.ingest.alignment.cut import Aligner
 from ris.ingest.embedding import Embedded
@@ -98,12 +99,12 @@ class _Embedder:
         return found
 
 
+_MODELS = SimpleNamespace(embedder=_Embedder(), aligner=_PlainAligner())
+"""Without an inverter, since every photo has its latent."""
+
+
 def _open(folder: Path) -> Store:
     return Store.open(folder / ".ris")
-
-
-def _no_inverter() -> Any:
-    raise AssertionError("every photo has its latent")
 
 
 def _ingest(folder: Path) -> None:
@@ -113,11 +114,9 @@ def _ingest(folder: Path) -> None:
     ingest(
         store,
         photos,
-        _Embedder(),  # type: ignore[arg-type]
-        _no_inverter,
+        _MODELS,  # type: ignore[arg-type]
         total=len(photos),
         latents=Latents(codes),
-        aligner=_PlainAligner(),
         workers=1,
     )
     for problem in refresh_indices(store).values():
@@ -191,7 +190,9 @@ def _latents(folder: Path) -> None:
 
 
 def _search(folder: Path) -> list[Any]:
-    found = Searcher(_open(folder)).search(rows(3, 4)[0].id, {FEATURE: 1.0}, where="age > 0")
+    found = Searcher(_open(folder)).search(
+        FaceId(rows(3, 4)[0].id), {FEATURE: 1.0}, where="age > 0"
+    )
     ends = (found.nearest, found.furthest)
     return [[[m.id, round(m.score, 6)] for m in matches] for matches in ends]
 

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from ris.generators import Generator
 from ris.generators.pspace import PSpace
 from ris.generators.readout import ReadOut
-from ris.ingest.inversion.optimisation import face_window, resize
+from ris.ingest.inversion.contract import resize
+from ris.ingest.inversion.optimisation import face_window
 from ris.networks import EfficientNetLiteTrunk
 from ris.networks.faceres import FaceRes, central_crop
 from train.encoder_training.probe import BLOCKS, LandmarkProbe

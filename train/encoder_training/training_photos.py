@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from ris.errors import ImageError, InputError
 from ris.ingest.alignment.cut import Aligner, Cut
-from ris.ingest.inversion.optimisation import resize
+from ris.ingest.inversion.contract import resize
 from ris.ingest.pictures.decode import decode
 
 CHUNK = 250  # photos in one file

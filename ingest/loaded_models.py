@@ -1,11 +1,11 @@
-"""What a run needs loaded: generator, catalogue, inverter; each on first use, once."""
+"""The models that a run needs, and the settings that say which: generator, catalogue, inverter."""
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ris.choices import Device
 from ris.data.manifest import FILE as MANIFEST
@@ -25,14 +25,28 @@ if TYPE_CHECKING:
     from ris.generators.generator import Generator
     from ris.ingest.alignment.cut import Aligned, Aligner, Faces
     from ris.ingest.embedding import Embedder, Engine
+    from ris.ingest.inversion.contract import Inverter
     from ris.ingest.inversion.inverters import InverterKind
-    from ris.ingest.inversion.optimisation import Inverter
     from ris.method.catalogue import FeatureCatalogue
 
+_GENERATOR = frozenset({"generator_name", "generator_file", "device"})
+_CATALOGUE = _GENERATOR | {"catalogue_path"}
+_MADE_OF = {
+    "_generator": _GENERATOR,
+    "catalogue": _CATALOGUE,
+    "aligner": frozenset({"aligned", "faces"}),
+    "embedder": _CATALOGUE | {"max_resolution", "instance_norm", "engine"},
+    "inverter": _GENERATOR | {"inverter_kind", "refine", "inverter_file"},
+}
+"""The settings that each member goes by: while they stay, it can be shared."""
 
-@dataclass
-class Session:
-    """Settings of a run and the models behind them, which any number of threads may share.
+
+@dataclass(frozen=True)
+class Models:
+    """Settings of a run, and the models behind them: each loaded on first use, once.
+
+    Any number of threads may share one. Nothing of it changes: other settings are another
+    `Models` (`with_settings`), which shares what is loaded already and does not depend on them.
 
     Attributes:
         generator_name: which generator, where it ships.
@@ -41,8 +55,8 @@ class Session:
         catalogue_path: a catalogue's file; None for the generator's own.
         max_resolution: widest activation in the scores; None for all.
         instance_norm: see `ris.method.contribution.class_energy`.
-        inverter_kind: how photos become codes; None: by the encoder, unless `following` finds
-            something else.
+        inverter_kind: how photos become codes; None: as a store's faces (`at`), or else by the
+            encoder.
         inverter_file: a pSp or e4e checkpoint that does it instead.
         refine: steps of optimisation, see `ris.ingest.inversion.inverters.make_inverter`.
         engine: what computes the scores, see `ris.ingest.embedding.Engine`.
@@ -73,17 +87,17 @@ class Session:
         generator_file: Path | None = None,
         inverter_file: Path | None = None,
         device: Device = "auto",
-    ) -> Session:
-        """The session that reads further photos as the rows of a store were read.
+    ) -> Models:
+        """The models that read further photos as the rows of a store were read.
 
         Args:
             store: the store.
-            aligned: see `Session`.
+            aligned: see `Models`.
             generator_file: the store's generator, where it is not found any more.
             inverter_file: likewise the checkpoint that its faces were inverted by.
-            device: see `Session`.
+            device: see `Models`.
         """
-        session = cls(
+        models = cls(
             generator_name=store.settings.generator_name,
             generator_file=generator_file,
             inverter_file=inverter_file,
@@ -92,40 +106,56 @@ class Session:
             aligned=aligned,
             device=device,
         )
-        return session.at(store.folder).following(store)
+        return models.at(store.folder)
 
-    def at(self, folder: Path) -> Session:
-        """This session with what is known at a store's folder, whether there is a store yet or
-        not: its generator and its catalogue, or the catalogue that lies beside it."""
-        other = copy.copy(self)
-        store = Store(folder) if (folder / MANIFEST).is_file() else None
-        if store is not None:
-            other.generator_file = self.generator_file or store.generator_file()
-            other.expected_generator = store.settings.generator
-            if self.inverter_kind is None and self.refine is None:
-                other.inverter_file = self.inverter_file or store.inverter_file()
-        if self.catalogue_path is None:
-            own = folder / CATALOGUE_FILE
-            if not own.exists() and other.generator_file is not None:
-                own = catalogue_beside(folder, other.generator)
-            other.catalogue_path = own if own.exists() else None
+    def with_settings(self, **changes: Any) -> Models:
+        """These models under other settings; what does not depend on them stays loaded.
+
+        Args:
+            changes: attributes and their new values.
+        """
+        changed = {name for name, value in changes.items() if value != getattr(self, name)}
+        if not changed:
+            return self
+        other = dataclasses.replace(self, **changes)
+        loaded = dict(vars(self))  # other threads may be adding to it
+        for member, settings in _MADE_OF.items():
+            if member in loaded and not settings & changed:
+                vars(other)[member] = loaded[member]
         return other
 
-    def following(self, store: Store) -> Session:
-        """This session, or one that shares its models but inverts as most faces of a store were
-        inverted, where no inverter was chosen."""
+    def at(self, folder: Path) -> Models:
+        """These models with what is known at a store's folder, whether there is a store yet or
+        not: its generator, its catalogue or the one that lies beside it, and, where no inverter
+        was chosen, what inverted most of its faces."""
+        found = self
+        if (folder / MANIFEST).is_file():
+            store = Store(folder)
+            found = found.with_settings(
+                generator_file=self.generator_file or store.generator_file(),
+                expected_generator=store.settings.generator,
+                **self._inverter_of(store),
+            )
+        if self.catalogue_path is None:
+            own = folder / CATALOGUE_FILE
+            if not own.exists() and found.generator_file is not None:
+                own = catalogue_beside(folder, found.generator)
+            found = found.with_settings(catalogue_path=own if own.exists() else None)
+        return found
+
+    def _inverter_of(self, store: Store) -> dict[str, Any]:
+        """The settings by which most faces of a store were inverted; none if one was chosen."""
         from ris.ingest.inversion.inverters import options_of
 
         chosen = (self.inverter_kind, self.refine, self.inverter_file)
         if any(option is not None for option in chosen):
-            return self
+            return {}
+        if (file := store.inverter_file()) is not None:
+            return {"inverter_file": file}
         kind, refine = options_of(next(iter(store.inverters()), ""))
         if (kind, refine) == ("encoder", None):
-            return self
-        other = copy.copy(self)
-        other.__dict__.pop("_inverter", None)
-        other.inverter_kind, other.refine = kind, refine
-        return other
+            return {}
+        return {"inverter_kind": kind, "refine": refine}
 
     def check_files(self) -> None:
         """Looks whether the files that are named are there, before anything is loaded.
@@ -149,7 +179,7 @@ class Session:
             if path is not None and not path.is_file():
                 raise ModelFileError(f"no {what} {path}: {advice}")
 
-    @once
+    @property
     def generator(self) -> Generator:
         """The face generator.
 
@@ -157,11 +187,7 @@ class Session:
             ModelFileError: its file is gone or damaged.
             MismatchError: it is not the store's.
         """
-        if self.generator_file is not None and not self.generator_file.is_file():
-            raise ModelFileError(
-                f"no generator file {self.generator_file}: name it with --generator"
-            )
-        found = load_generator(self.generator_file or self.generator_name, device=self.device)
+        found = self._generator
         if self.expected_generator not in (None, found.fingerprint):
             raise MismatchError(
                 f"the store's faces are of generator {self.expected_generator}, "
@@ -171,20 +197,26 @@ class Session:
         return found
 
     @once
+    def _generator(self) -> Generator:
+        if self.generator_file is not None and not self.generator_file.is_file():
+            raise ModelFileError(
+                f"no generator file {self.generator_file}: name it with --generator"
+            )
+        return load_generator(self.generator_file or self.generator_name, device=self.device)
+
+    @once
     def catalogue(self) -> FeatureCatalogue:
         """The feature catalogue of the generator."""
         return load_catalogue(self.generator, self.catalogue_path)
 
     @once
-    def _aligner(self) -> Aligner:
+    def aligner(self) -> Aligner:
+        """What finds faces in photos and cuts them out."""
         from ris.ingest.alignment.cut import Aligner
 
         return Aligner(self.aligned, self.faces)
 
-    def aligner(self) -> Aligner:
-        """What finds faces in photos and cuts them out."""
-        return self._aligner
-
+    @once
     def embedder(self) -> Embedder:
         """Codes to sigma and scores."""
         from ris.ingest.embedding import Embedder
@@ -198,12 +230,9 @@ class Session:
         )
 
     @once
-    def _inverter(self) -> Inverter:
+    def inverter(self) -> Inverter:
+        """The inverter for photos."""
         from ris.ingest.inversion.inverters import make_inverter
 
         kind = self.inverter_kind or "encoder"
         return make_inverter(self.generator, kind, self.refine, self.inverter_file)
-
-    def inverter(self) -> Inverter:
-        """The inverter for photos."""
-        return self._inverter

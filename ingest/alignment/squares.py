@@ -1,4 +1,4 @@
-"""The square that FFHQ's recipe cuts around a face, and cutting it out.
+"""The square that FFHQ's recipe cuts around a face, and views of a photo through squares.
 
 A quad is (4, 2) float64: the corners of a (turned) square in pixels of the photo, in the order
 upper left, lower left, lower right, upper right of the upright face. It may leave the photo.
@@ -7,12 +7,13 @@ upper left, lower left, lower right, upper right of the upright face. It may lea
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ris.ingest.alignment.pyramid import Pixels, as_picture
-
+Pixels: TypeAlias = np.ndarray | Image.Image
+"""A photo: (H, W, 3) uint8, or an RGB picture of Pillow's, which is not copied."""
 LEFT_EYE = (33, 160, 158, 133, 153, 144)
 """The eye at the left of the picture: the landmarks nearest to dlib's 36-41."""
 RIGHT_EYE = (362, 385, 387, 263, 373, 380)
@@ -21,6 +22,74 @@ SCALE = 1.01
 """FFHQ was cropped by dlib's landmarks; quads from these ones come out 1% smaller."""
 ALIGNED_CORNER = 0.1
 """How far each corner may be off in an aligned photo, in sides of the photo."""
+
+
+def as_picture(photo: Pixels) -> Image.Image:
+    """The photo as Pillow has it."""
+    if isinstance(photo, Image.Image):
+        return photo
+    return Image.fromarray(np.ascontiguousarray(photo))
+
+
+class Pyramid:
+    """A photo at halves of its size, made when asked for: views of any size are cheap and do not
+    alias.
+
+    Coordinates are those of the photo, in pixels from its upper left corner (a pixel's centre
+    lies at .5).
+
+    Args:
+        photo: (H, W, 3) uint8, or an RGB picture.
+    """
+
+    def __init__(self, photo: Pixels) -> None:
+        self._levels = {0: as_picture(photo)}
+        self.width, self.height = self._levels[0].size
+
+    def _level(self, number: int) -> Image.Image:
+        """The photo, halved that often: by quarters, so that most of it is read once, and the same
+        whatever was asked for before."""
+        if number not in self._levels:
+            factor = 2 if number % 2 else 4
+            self._levels[number] = self._level(number - factor // 2).reduce(factor)
+        return self._levels[number]
+
+    def view(self, matrix: np.ndarray, size: int) -> np.ndarray:
+        """The square that `matrix` cuts out, black where it leaves the photo.
+
+        Args:
+            matrix: (2, 3), from coordinates of the view in pixels to those of the photo.
+            size: pixels of the view's side.
+
+        Returns:
+            (size, size, 3) uint8.
+        """
+        step = math.hypot(matrix[0, 0], matrix[1, 0])  # photo pixels a pixel of the view
+        number = max(0, round(math.log2(max(step, 1e-6))))
+        a, b, c, d, e, f = (float(v) for v in matrix.reshape(-1) / 2**number)
+        cut = self._level(number).transform(
+            (size, size), Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BILINEAR
+        )
+        return np.asarray(cut)
+
+
+def square_matrix(centre: tuple[float, float], side: float, angle: float, size: int) -> np.ndarray:
+    """(2, 3) matrix from a view of `size` pixels to a turned square of the photo.
+
+    Args:
+        centre: of the square, photo pixels.
+        side: of the square, photo pixels.
+        angle: radians by which the square is turned clockwise (as seen, y points down).
+        size: pixels of the view's side.
+    """
+    cos, sin = math.cos(angle) * side / size, math.sin(angle) * side / size
+    half = size / 2
+    return np.array(
+        [
+            [cos, -sin, centre[0] - cos * half + sin * half],
+            [sin, cos, centre[1] - sin * half - cos * half],
+        ]
+    )
 
 
 def ffhq_quad(landmarks: np.ndarray) -> np.ndarray:
