@@ -28,8 +28,8 @@ from PIL import Image
 from benchmarks.arguments import add_json, parser_of, write_json
 from benchmarks.measures.scenes import EYES, KINDS, SHARES, Brush, Composer, Pasted, Scene
 from ris.evaluate.markdown import markdown_table
+from ris.ingest.alignment.face_square import crop, side
 from ris.ingest.alignment.finder import Face, FaceFinder
-from ris.ingest.alignment.squares import crop, side
 
 WRONG = 20.0
 """Degrees from which a face is cut the wrong way."""

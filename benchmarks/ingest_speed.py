@@ -29,8 +29,8 @@ from ris.data.store import Store
 from ris.errors import ImageError
 from ris.evaluate.markdown import markdown_table
 from ris.ingest.alignment.cut import Aligner
+from ris.ingest.alignment.face_square import Pixels
 from ris.ingest.alignment.finder import Face, FaceFinder
-from ris.ingest.alignment.squares import Pixels
 from ris.ingest.loaded_models import Models
 from ris.ingest.pictures.decode import decode, hash_photo
 from ris.ingest.pipeline import AHEAD

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageFilter
 
-from ris.ingest.alignment.squares import crop_matrix, side, whole
+from ris.ingest.alignment.face_square import crop_matrix, side, whole
 
 FEATHER = 0.08
 """Width of the fading border, in sides of the crop."""
@@ -49,7 +49,7 @@ def change_mask(before: torch.Tensor, after: torch.Tensor) -> np.ndarray:
 def paste(
     photo: Image.Image, edited: Image.Image, mask: np.ndarray, quad: np.ndarray | None
 ) -> Image.Image:
-    """A photo with an edited crop in it: the inverse of `ris.ingest.alignment.squares.crop`.
+    """A photo with an edited crop in it: the inverse of `ris.ingest.alignment.face_square.crop`.
 
     Args:
         photo: upright RGB.

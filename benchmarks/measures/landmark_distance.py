@@ -10,8 +10,8 @@ import torch
 from benchmarks.measures.measure import Values
 from benchmarks.measures.pixels import scaled
 from ris.images import to_pixels
+from ris.ingest.alignment.face_square import LEFT_EYE, RIGHT_EYE
 from ris.ingest.alignment.finder import FaceFinder
-from ris.ingest.alignment.squares import LEFT_EYE, RIGHT_EYE
 
 
 class LandmarkError:

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ris.errors import ImageError
+from ris.ingest.alignment.face_square import crop, is_aligned, side, whole
 from ris.ingest.alignment.finder import Face, FaceFinder, same_face
-from ris.ingest.alignment.squares import crop, is_aligned, side, whole
 from ris.ingest.pictures.decode import PHOTO_SIZE, Decoded, Photo, decode, decode_aligned
 from ris.once import once
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ris.ingest.alignment.face_square import Pyramid, square_matrix
 from ris.ingest.alignment.landmarker_file import Network
-from ris.ingest.alignment.squares import Pyramid, square_matrix
 
 SIZE = 128
 """Pixels of the detector's input."""

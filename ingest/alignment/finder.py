@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ris.ingest.alignment import squares as quads
+from ris.ingest.alignment import face_square as quads
 from ris.ingest.alignment.detector import (
     OVERLAP,
     SCORE,
@@ -22,6 +22,7 @@ from ris.ingest.alignment.detector import (
     tilings,
     turn_wins,
 )
+from ris.ingest.alignment.face_square import Pixels, Pyramid, square_matrix
 from ris.ingest.alignment.landmarker_file import Networks, load_networks
 from ris.ingest.alignment.landmarks import (
     find_blendshapes,
@@ -30,7 +31,6 @@ from ris.ingest.alignment.landmarks import (
     landmarks_near,
     turn_between,
 )
-from ris.ingest.alignment.squares import Pixels, Pyramid, square_matrix
 from ris.once import once
 
 SECOND_LOOKS = ((1.6, 0), (1.0, 0), (1.2, 90), (1.2, -90), (1.2, 180))
@@ -67,7 +67,7 @@ class Face:
         blendshapes: (52,) float32, 0 to 1, in the order of
             `ris.data.blendshapes.BLENDSHAPES`.
         score: the landmark network's belief that this is a face, 0 to 1.
-        quad: (4, 2) float64, the FFHQ square, see `ris.ingest.alignment.squares`.
+        quad: (4, 2) float64, the FFHQ square, see `ris.ingest.alignment.face_square`.
     """
 
     box: np.ndarray

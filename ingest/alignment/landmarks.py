@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from ris.ingest.alignment.detector import Detection
+from ris.ingest.alignment.face_square import Pyramid, square_matrix
 from ris.ingest.alignment.landmarker_file import CanonicalFace, Network
-from ris.ingest.alignment.squares import Pyramid, square_matrix
 
 SIZE = 256
 """Pixels of the landmark network's input."""

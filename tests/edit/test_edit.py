@@ -20,7 +20,7 @@ from ris.errors import InputError, QueryError, StoreError
 from ris.face_names import FaceId, Seed
 from ris.index.build import build_indices
 from ris.ingest.alignment.cut import cut_again
-from ris.ingest.alignment.squares import crop
+from ris.ingest.alignment.face_square import crop
 from ris.method.eis import EisOptions
 from ris.method.masks import MaskOptions
 

@@ -13,10 +13,7 @@ from PIL import Image, ImageOps
 from ris.data.blendshapes import BLENDSHAPES
 from ris.errors import ImageError
 from ris.ingest.alignment.cut import Aligner
-from ris.ingest.alignment.finder import FaceFinder
-from ris.ingest.alignment.landmarker_file import load_networks
-from ris.ingest.alignment.landmarks import head_pose
-from ris.ingest.alignment.squares import (
+from ris.ingest.alignment.face_square import (
     LEFT_EYE,
     MOUTH_CORNERS,
     RIGHT_EYE,
@@ -28,6 +25,9 @@ from ris.ingest.alignment.squares import (
     side,
     whole,
 )
+from ris.ingest.alignment.finder import FaceFinder
+from ris.ingest.alignment.landmarker_file import load_networks
+from ris.ingest.alignment.landmarks import head_pose
 from ris.ingest.pictures.decode import WORK_PIXELS, Decoded, decode
 
 EYES = 0.245

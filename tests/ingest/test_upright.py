@@ -26,10 +26,10 @@ from ris.ingest.alignment.detector import (
     tilings,
     turn_wins,
 )
+from ris.ingest.alignment.face_square import Pyramid, square_matrix
 from ris.ingest.alignment.finder import FaceFinder
 from ris.ingest.alignment.landmarker_file import load_networks
 from ris.ingest.alignment.landmarks import find_landmarks, landmarks_near
-from ris.ingest.alignment.squares import Pyramid, square_matrix
 from ris.ingest.pictures.decode import Decoded
 
 CASES = ROOT / "tests" / "cases"
