@@ -124,7 +124,7 @@ def test_a_search_gives_the_reference(filled, models, ids, tmp_path):
     build_indices(filled, ["hair"])
     from ris.query.searcher import search
 
-    found = search(filled, ids[4], HAIR, k=3)
+    found = search(filled, FaceId(ids[4]), HAIR, k=3)
     source = subject(FaceId(ids[4]), models, filled)
 
     def at(rank: int, start=source, store=filled):
