@@ -18,8 +18,13 @@ import torch
 import torch.nn.functional as F
 
 from ris.fingerprints import tensor_digest
-from ris.generators.affine import style_coefficients
 from ris.generators.generator import Activation
+from ris.generators.stylegan_parts import (
+    buffer_key,
+    channels_last,
+    sampled_mean,
+    style_coefficients,
+)
 from ris.method.layout import StyleLayer, StyleLayout
 from ris.networks.weights import check_shapes
 from ris.ops import separable
@@ -28,7 +33,6 @@ from ris.ops.calls import Impl, kernels
 SLOPE = 0.2  # of every LeakyReLU
 MAPPING_LAYERS = 8
 PARTS = ("depthwise", "weight", "noise", "bias")  # of a convolution
-MEAN_SAMPLES = 4096  # z vectors behind the truncation centre, drawn from seed 0
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ class MobileStyleGAN(torch.nn.Module):
         self.image_size = self.config.image_size
         check_shapes(weights, self.expected_shapes())
         for name, tensor in weights.items():
-            self.register_buffer(_key(name), _channels_last(tensor.detach().float()))
+            self.register_buffer(buffer_key(name), channels_last(tensor.detach().float()))
         self._scale = {  # equalised learning rate of convolutions, applied to their input
             layer.name: (layer.channels * (1 if layer.to_image else 9)) ** -0.5
             for layer in self.layout
@@ -176,7 +180,7 @@ class MobileStyleGAN(torch.nn.Module):
         return shapes
 
     def _get(self, name: str) -> torch.Tensor:
-        return self._buffers[_key(name)]  # type: ignore[return-value]
+        return self._buffers[buffer_key(name)]  # type: ignore[return-value]
 
     @property
     def device(self) -> torch.device:
@@ -220,12 +224,9 @@ class MobileStyleGAN(torch.nn.Module):
 
     @torch.no_grad()
     def mean_w(self) -> torch.Tensor:
-        """(512,) mean of W over `MEAN_SAMPLES` codes."""
+        """(512,) mean of W over sampled codes."""
         if self._mean is None:
-            z = torch.randn(
-                MEAN_SAMPLES, self.latent_size, generator=torch.Generator().manual_seed(0)
-            )
-            self._mean = self.mapping(z.to(self.device)).mean(0)
+            self._mean = sampled_mean(self.mapping, self.latent_size, self.device)
         return self._mean
 
     def sigma(self, w: torch.Tensor) -> torch.Tensor:
@@ -279,13 +280,13 @@ class MobileStyleGAN(torch.nn.Module):
     def _pack(self, library: ctypes.CDLL, name: str) -> separable.Packed | None:
         """Weights of a convolution for the kernels, made once; None: they do not take it."""
         if name not in self._packed:
-            depthwise, *others = (self._buffers.get(_key(f"{name}.{part}")) for part in PARTS)
+            depthwise, *others = (self._buffers.get(buffer_key(f"{name}.{part}")) for part in PARTS)
             weight, noise, bias = (x for x in others if x is not None)
             self._packed[name] = separable.pack(library, depthwise, weight, noise, bias)
         return self._packed[name]
 
     def _start(self, batch: int) -> torch.Tensor:
-        return _channels_last(self._get("const").expand(batch, -1, -1, -1))
+        return channels_last(self._get("const").expand(batch, -1, -1, -1))
 
     def activations(
         self, sigma: torch.Tensor, max_resolution: int | None = None
@@ -307,17 +308,6 @@ class MobileStyleGAN(torch.nn.Module):
         for i in range(len(self.layout)):
             x = self.apply_layer(i, x, sigma)
         return x
-
-
-def _channels_last(x: torch.Tensor) -> torch.Tensor:
-    """All channels of a pixel together in memory: most of the generator's time goes into 1x1
-    convolutions, which are plain matrix products then."""
-    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
-
-
-def _key(name: str) -> str:
-    """Buffer names may not hold dots."""
-    return name.replace(".", "/")
 
 
 def _fingerprint(weights: Mapping[str, torch.Tensor]) -> str:

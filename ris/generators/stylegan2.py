@@ -20,8 +20,13 @@ import torch
 import torch.nn.functional as F
 
 from ris.fingerprints import tensor_digest
-from ris.generators.affine import style_coefficients
 from ris.generators.generator import Activation
+from ris.generators.stylegan_parts import (
+    buffer_key,
+    channels_last,
+    sampled_mean,
+    style_coefficients,
+)
 from ris.method.layout import StyleLayer, StyleLayout
 from ris.networks.weights import check_shapes
 from ris.ops.calls import Impl
@@ -32,7 +37,6 @@ MAPPING_RATE = 0.01  # learning rate of the mapping, part of its weights' scale
 EPSILON = 1e-8
 EARLY = 4  # style layers that hold pose and hair: those of 4x4, and the first of 8x8
 FILTER = (1.0, 3.0, 3.0, 1.0)  # of the upsampling, by rows and by columns
-MEAN_SAMPLES = 4096  # z vectors behind the truncation centre, where the weights bring none
 LATENT_AVERAGE = "latent_avg"
 
 
@@ -164,7 +168,7 @@ class StyleGAN2(torch.nn.Module):
         self._mean = average
         self.fingerprint = fingerprint(network, self.config.clamp)
         for name, tensor in self._prepared(network).items():
-            self.register_buffer(_key(name), tensor)
+            self.register_buffer(buffer_key(name), tensor)
 
     def _prepared(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The weights with every constant factor in them, under the layers' names."""
@@ -193,14 +197,14 @@ class StyleGAN2(torch.nn.Module):
         taps = torch.tensor(FILTER) / sum(FILTER)
         made["filter"] = 4 * torch.outer(taps, taps)
         # copies: what a file's reader gives may be a view of the file
-        return {k: _channels_last(v.clone()) for k, v in made.items()}
+        return {k: channels_last(v.clone()) for k, v in made.items()}
 
     @staticmethod
     def _upsamples(name: str) -> bool:
         return name.startswith("convs.") and int(name.split(".")[1]) % 2 == 0
 
     def _get(self, name: str) -> torch.Tensor:
-        return self._buffers[_key(name)]  # type: ignore[return-value]
+        return self._buffers[buffer_key(name)]  # type: ignore[return-value]
 
     @property
     def device(self) -> torch.device:
@@ -221,12 +225,9 @@ class StyleGAN2(torch.nn.Module):
 
     @torch.no_grad()
     def mean_w(self) -> torch.Tensor:
-        """(512,) mean of W that came with the weights, else over `MEAN_SAMPLES` codes."""
+        """(512,) mean of W that came with the weights, else over sampled codes."""
         if self._mean is None:
-            z = torch.randn(
-                MEAN_SAMPLES, self.latent_size, generator=torch.Generator().manual_seed(0)
-            )
-            self._mean = self.mapping(z.to(self.device)).mean(0)
+            self._mean = sampled_mean(self.mapping, self.latent_size, self.device)
         return self._mean.to(self.device)
 
     def sigma(self, w: torch.Tensor) -> torch.Tensor:
@@ -311,11 +312,6 @@ def fingerprint(weights: Mapping[str, torch.Tensor], clamp: float | None = None)
     return f"stylegan2-{tensor_digest(floats, after=after)}"
 
 
-def _channels_last(x: torch.Tensor) -> torch.Tensor:
-    """All channels of a pixel together in memory, as `ris.method.contribution` likes it."""
-    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
-
-
 def _highest(weights: Mapping[str, torch.Tensor], pattern: str) -> int | None:
     """The highest number in the names of a numbered pattern."""
     found = (re.match(pattern, name) for name in weights)
@@ -328,8 +324,3 @@ def _width(weights: Mapping[str, torch.Tensor], names: tuple[str, ...]) -> int:
     if not found:
         raise ValueError(f"the weights lack {names[0]}")
     return mode(found)
-
-
-def _key(name: str) -> str:
-    """Buffer names may not hold dots."""
-    return name.replace(".", "/")
