@@ -25,6 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +37,7 @@ from ris.index import kinds
 from ris.index.directory import open_index
 from ris.index.efforts import Efforts
 from ris.index.exact import ExactIndex
+from ris.index.meta import IndexMeta
 from ris.index.recall import TIE
 from ris.index.storage import AnyVectors
 from ris.index.writer import IndexWriter
@@ -62,7 +64,7 @@ def made_rows(population: Population, folder: Path, rows: int) -> dict[str, floa
             writer.append(block, names)
         meta = writer.finish("exact", {})
     took = time.monotonic() - begin - making
-    return {"making_s": making, "writing_s": took, "bytes": meta["bytes"]}
+    return {"making_s": making, "writing_s": took, "bytes": meta.bytes}
 
 
 def build(stage: Path, folder: Path, kind: str) -> dict[str, Any]:
@@ -243,9 +245,9 @@ def _row(
     return row
 
 
-def _sizes(meta: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: meta[name] for name in ("kind", "rows", "dims", "efforts")}
-    return {"disk": meta["bytes"], "recall_reported": meta["recall"], "meta": kept}
+def _sizes(meta: IndexMeta) -> dict[str, Any]:
+    kept = {name: getattr(meta, name) for name in ("kind", "rows", "dims", "efforts")}
+    return {"disk": meta.bytes, "recall_reported": asdict(meta.recall), "meta": kept}
 
 
 def _apart(work: Callable[..., T], *arguments: object) -> T:

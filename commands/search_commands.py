@@ -83,20 +83,20 @@ def index(
             progress=progress,
         )
     if as_json:
-        print_json(built)
+        print_json({name: report.to_dict() for name, report in built.items()})
         return
-    for name, meta in built.items():
-        faces = meta["rows"] - meta["gone"]
+    for name, report in built.items():
+        meta, recall = report.meta, report.meta.recall
         print(
-            f"{name:<11} {meta['kind']:<6} {faces} faces x {meta['dims']} dimensions, "
-            f"{meta['bytes'] / 2**20:.1f} MB, recall@{meta['recall']['k']} against the exact scan: "
-            f"nearest {meta['recall']['nearest']:.3f}, furthest {meta['recall']['furthest']:.3f}"
+            f"{name:<11} {meta.kind:<6} {report.faces} faces x {meta.dims} dimensions, "
+            f"{meta.bytes / 2**20:.1f} MB, recall@{recall.k} against the exact scan: "
+            f"nearest {recall.nearest:.3f}, furthest {recall.furthest:.3f}"
         )
-        if "appended" in meta["extra"]:
-            added, removed = meta["extra"]["appended"], meta["extra"]["removed"]
-            print(f"{'':<11} brought up to date: {added} faces added, {removed} removed")
-        if without := meta["extra"]["without_feature"]:
-            print(f"{'':<11} {without} faces do not show it and are left out")
+        if not report.built:
+            changes = f"{report.appended} faces added, {report.removed} removed"
+            print(f"{'':<11} brought up to date: {changes}")
+        if report.without_feature:
+            print(f"{'':<11} {report.without_feature} faces do not show it and are left out")
 
 
 def query(

@@ -51,17 +51,16 @@ def bring_up_to_date(store: Store, *, quiet: bool) -> dict[str, Any]:
     report: dict[str, Any] = {}
     with progress_bar("indexing", quiet) as progress:
         done = refresh_indices(store, progress)
-    for feature, meta in done.items():
-        if isinstance(meta, RisError):
-            notify(f"the faces are in the store, but an index is not up to date: {meta}")
-            report[feature] = {"error": str(meta)}
+    for feature, made in done.items():
+        if isinstance(made, RisError):
+            notify(f"the faces are in the store, but an index is not up to date: {made}")
+            report[feature] = {"error": str(made)}
         else:
-            extra = meta["extra"]
             report[feature] = {
-                "faces": meta["rows"] - meta["gone"],
-                "built": "appended" not in extra,
-                "appended": extra.get("appended", 0),
-                "removed": extra.get("removed", 0),
+                "faces": made.faces,
+                "built": made.built,
+                "appended": made.appended,
+                "removed": made.removed,
             }
     return report
 

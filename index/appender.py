@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ris.index.files import (
     write_arrays,
 )
 from ris.index.locked import FolderChange, LockedFolder
+from ris.index.meta import IndexMeta
 from ris.index.searching import unit_rows
 from ris.index.sketch import SketchIndex
 from ris.index.storage import VectorFiles
@@ -95,9 +96,7 @@ class IndexAppender(FolderChange):
         self._new_ids += [name.encode() for name in ids]
         self._extend(unit.astype(np.float16).astype(np.float32))
 
-    def finish(
-        self, extra: Mapping[str, Any], attached: Mapping[str, np.ndarray]
-    ) -> dict[str, Any]:
+    def finish(self, extra: Mapping[str, Any], attached: Mapping[str, np.ndarray]) -> IndexMeta:
         """Publishes what was appended and deleted.
 
         Args:
@@ -105,7 +104,7 @@ class IndexAppender(FolderChange):
             attached: replaces the arrays that are kept with the index.
 
         Returns:
-            What was written to meta.json; see `ris.index.meta.IndexMeta`.
+            What was written to meta.json.
 
         Raises:
             OSError: something could not be written; nothing is published then.
@@ -135,7 +134,7 @@ class IndexAppender(FolderChange):
         )
         self._lock.publish(result.to_json())
         self._lock.clean()
-        return asdict(result)
+        return result
 
     def abort(self) -> None:
         """Lets go of the index; what was not published is cut off by the next run."""

@@ -21,7 +21,7 @@ from ris.index.contents import Contents
 from ris.index.damage import reason
 from ris.index.feature import check_feature, index_folder, indexed_features
 from ris.index.kinds import KINDS
-from ris.index.meta import read_meta
+from ris.index.meta import BuildReport, read_meta
 from ris.index.recipe import Recipe
 from ris.index.rows import batch_ids, row_tensors
 from ris.index.unread import read_new
@@ -59,7 +59,7 @@ def build_indices(
     memory: int = DEFAULT_MEMORY,
     rebuild: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, BuildReport]:
     """Brings the index of every feature up to date: by the faces that are new, changed or gone
     where that is sound (`ris.index.update`), else by building it in one pass over the store.
 
@@ -77,7 +77,7 @@ def build_indices(
         progress: called with rows done and rows to read; of several indices one after another.
 
     Returns:
-        for each feature what its ``meta.json`` says (`ris.index.meta.IndexMeta`).
+        for each feature what became of its index.
 
     Raises:
         InputError: unknown feature, kind or normalisation.
@@ -101,10 +101,10 @@ def build_indices(
         return partial(_vectors, settings=settings, feature=feature, options=options)
 
     asked = {"kind": kind, "memory": memory}
-    reports: dict[str, dict[str, Any]] = {}
+    reports: dict[str, BuildReport] = {}
     for feature in () if rebuild else features:
         update = IndexUpdate.start(
-            *(store, index_folder(store, feature), recipes[feature], normaliser, kind, memory)
+            store, index_folder(store, feature), recipes[feature], normaliser, kind, memory
         )
         if update is not None:
             with update:
@@ -132,18 +132,19 @@ def build_indices(
             if not writer.rows:
                 raise StoreError(f"no face in the store shows {feature!r}: nothing to index")
             contents = read.arranged(0, 0, np.concatenate(shown[feature]))
-            reports[feature] = writer.finish(
+            meta = writer.finish(
                 kind,
                 recipes[feature].extra(manifest, contents, writer.rows, asked=asked),
                 memory,
                 attached(contents, normaliser),
             )
+            reports[feature] = BuildReport(meta)
     return {feature: reports[feature] for feature in features}
 
 
 def refresh_indices(
     store: Store, progress: Callable[[int, int], None] | None = None
-) -> dict[str, dict[str, Any] | RisError]:
+) -> dict[str, BuildReport | RisError]:
     """Brings every index that a store has up to date, each with the options that it was built
     with. An index that fails leaves the others alone.
 
@@ -152,9 +153,9 @@ def refresh_indices(
         progress: as `build_indices`'s.
 
     Returns:
-        for each feature that is indexed what its ``meta.json`` says, or what went wrong.
+        for each feature that is indexed what became of its index, or what went wrong.
     """
-    results: dict[str, dict[str, Any] | RisError] = {}
+    results: dict[str, BuildReport | RisError] = {}
     alike: dict[str, tuple[list[str], dict[str, Any]]] = {}
     for feature in indexed_features(store):
         try:

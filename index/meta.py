@@ -103,6 +103,40 @@ class IndexMeta:
         return meta
 
 
+@dataclass(frozen=True)
+class BuildReport:
+    """What became of one index that was built or brought up to date.
+
+    Attributes:
+        meta: of the index as it is now.
+        built: whether it was built, not added to.
+        appended: faces that were added to it; 0 where it was built.
+        removed: faces that were deleted from it; 0 where it was built.
+    """
+
+    meta: IndexMeta
+    built: bool = True
+    appended: int = 0
+    removed: int = 0
+
+    @property
+    def faces(self) -> int:
+        """Faces that a search may return."""
+        return self.meta.rows - self.meta.gone
+
+    @property
+    def without_feature(self) -> int:
+        """Faces that were looked at and left out, since they do not show the feature."""
+        return int(self.meta.extra["without_feature"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values: what meta.json says, and under ``extra`` what an update has changed."""
+        value = asdict(self.meta)
+        if not self.built:
+            value["extra"] |= {"appended": self.appended, "removed": self.removed}
+        return value
+
+
 def seal(value: dict[str, Any]) -> int:
     """Checksum of what meta.json says."""
     return zlib.crc32(json.dumps(value, sort_keys=True).encode())

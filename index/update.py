@@ -31,7 +31,7 @@ from ris.index.appender import IndexAppender
 from ris.index.contents import GONE as NOWHERE
 from ris.index.contents import Contents, mark
 from ris.index.files import DENSE, SPARSE
-from ris.index.meta import IndexMeta
+from ris.index.meta import BuildReport, IndexMeta
 from ris.index.recipe import Recipe
 from ris.index.rows import batch_ids, row_tensors
 from ris.index.unread import keys_in, read_new
@@ -145,8 +145,8 @@ class IndexUpdate:
 
     def run(
         self, make: MakeVectors, progress: Callable[[int, int], None] | None = None, **more: Any
-    ) -> dict[str, Any]:
-        """Reads the faces that are new and publishes the index; returns its meta.json.
+    ) -> BuildReport:
+        """Reads the faces that are new and publishes the index.
 
         Args:
             make: vectors of rows.
@@ -156,8 +156,7 @@ class IndexUpdate:
         appender, before = self._appender, len(self._contents.keys)
         marks = {mark(shard) for shard in self._store.manifest().shards}
         if marks == set(self._contents.marks.tolist()):  # nothing is new, so nothing is written
-            report = dataclasses.asdict(appender.meta)
-            return report | {"extra": {**appender.meta.extra, "appended": 0, "removed": 0}}
+            return BuildReport(appender.meta, built=False)
         rows, alive = appender.rows, appender.rows - appender.gone
         manifest, contents = read_new(
             self._store, self._contents, lambda batch: self._take(batch, make), progress
@@ -167,10 +166,11 @@ class IndexUpdate:
         appended = appender.rows - rows
         now = appender.rows - appender.gone
         counts = {"appended": appended, "removed": alive + appended - now}
-        return appender.finish(
+        meta = appender.finish(
             self._recipe.extra(manifest, contents, appender.rows, **counts, **more),
             attached(contents, self._normaliser),
         )
+        return BuildReport(meta, built=False, **counts)
 
     def _take(self, batch: pa.RecordBatch, make: MakeVectors) -> None:
         vectors = make(row_tensors(batch, self._store.settings), self._normaliser)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +105,7 @@ class IndexWriter(FolderChange):
         meta: Mapping[str, Any],
         memory: int = MEMORY,
         attached: Mapping[str, np.ndarray] | None = None,
-    ) -> dict[str, Any]:
+    ) -> IndexMeta:
         """Builds, measures and publishes the index.
 
         Args:
@@ -116,7 +115,7 @@ class IndexWriter(FolderChange):
             attached: arrays to keep with the index.
 
         Returns:
-            What was written to meta.json; see `IndexMeta`.
+            What was written to meta.json.
 
         Raises:
             ValueError: no rows, or an unknown kind.
@@ -151,7 +150,7 @@ class IndexWriter(FolderChange):
         sync_folder(self.folder)
         self._folder.publish(result.to_json())
         self._folder.clean()
-        return asdict(result)
+        return result
 
     def _build_kind(
         self, kind: str, memory: int, files: dict[str, FileRecord]

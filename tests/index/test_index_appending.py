@@ -73,8 +73,8 @@ def test_a_changed_index_ranks_as_one_built_anew(tmp_path, kind, hard):
             report = appender.finish({"n": part.start}, {"seen": np.array([str(part.start)])})
     changed = open_index(tmp_path / "eyes")
     assert (changed.meta.rows, changed.meta.gone, changed.meta.built_rows) == (1580, 4, 1500)
-    assert report | {SEAL: seal(report)} == json.loads((tmp_path / "eyes" / META).read_text())
-    assert report["extra"] == {"n": 50} and report["kind"] == kind
+    assert json.loads(report.to_json()) == json.loads((tmp_path / "eyes" / META).read_text())
+    assert report.extra == {"n": 50} and report.kind == kind
     left = np.setdiff1d(np.arange(1500), gone)
     with IndexWriter(tmp_path / "anew", DIMS) as writer:
         writer.append(first[left], [f"face-{i}" for i in left])
@@ -95,7 +95,7 @@ def test_a_changed_index_ranks_as_one_built_anew(tmp_path, kind, hard):
         rows = [changed.ids.tolist().index(name.encode()) for name, _ in end]
         assert len(rows) == 12 and not set(rows) & set(gone) and allowed[rows].all()
     assert ranking(opened_before, first[:1]) == before  # an open index is not disturbed
-    assert len(list((tmp_path / "eyes" / report["build"]).iterdir())) == len(report["files"])
+    assert len(list((tmp_path / "eyes" / report.build).iterdir())) == len(report.files)
 
 
 @pytest.mark.parametrize("hard", [False, True])
@@ -139,9 +139,9 @@ appender.finish({{}}, {{}})
     whole = open_index(folder)
     assert whole.meta.rows == rest + 5
     assert ranking(whole, random_rows(5, 2)[4:])[0][0][0] == "late-4"
-    assert len(list((folder / report["build"]).iterdir())) == len(report["files"])
-    for name, record in report["files"].items():
-        assert whole.meta.path(folder, name).stat().st_size == record["bytes"]
+    assert len(list((folder / report.build).iterdir())) == len(report.files)
+    for name, record in report.files.items():
+        assert whole.meta.path(folder, name).stat().st_size == record.bytes
 
 
 def test_leaving_without_finish_changes_nothing(tmp_path):
@@ -238,13 +238,13 @@ def test_new_faces_are_added_without_reading_the_others(store, tmp_path, monkeyp
     reports = build_indices(store, ["eyes", "hair"])
     assert set(read) == {store.manifest().shards[-1].file}
     for report in reports.values():
-        assert (report["extra"]["appended"], report["extra"]["removed"]) == (12, 0)
-        assert report["extra"]["store_faces"] == 60
+        assert (report.appended, report.removed) == (12, 0)
+        assert report.meta.extra["store_faces"] == 60
     assert read_meta(store.folder / "index" / "eyes").build == build
     check_equal_to_anew(store, "eyes", tmp_path, drifted=True)
     check_equal_to_anew(store, "hair", tmp_path, drifted=True)
     again = build_indices(store, ["eyes"])["eyes"]
-    assert (again["extra"]["appended"], again["extra"]["removed"]) == (0, 0)
+    assert (again.appended, again.removed) == (0, 0)
 
 
 @pytest.mark.usefixtures("any_drift")
@@ -257,8 +257,8 @@ def test_removed_and_changed_faces(store, tmp_path):
     other = store.face(ids[11])
     store.append([dataclasses.replace(changed, sigma=other.sigma, selection="all")])
     report = build_indices(store, ["eyes"])["eyes"]
-    assert (report["extra"]["appended"], report["extra"]["removed"]) == (4, 5)
-    assert (report["rows"], report["gone"]) == (52, 5)
+    assert (report.appended, report.removed) == (4, 5)
+    assert (report.meta.rows, report.meta.gone) == (52, 5)
     index = check_equal_to_anew(store, "eyes", tmp_path, drifted=True)
     live = LiveIndices(store).get(["eyes"])["eyes"]
     row = live.row_of(changed.id)
@@ -278,7 +278,7 @@ def test_merged_shards_change_nothing(store):
     store.compact()
     assert store.manifest().state != before.state
     report = build_indices(store, ["eyes"])["eyes"]
-    assert (report["extra"]["appended"], report["extra"]["removed"], report["gone"]) == (0, 0, 0)
+    assert (report.appended, report.removed, report.meta.gone) == (0, 0, 0)
     FeatureIndex.open(store, "eyes")
 
 
@@ -294,9 +294,9 @@ def test_beyond_a_limit_the_index_is_built_anew(store, monkeypatch, limit, value
     store.append(rest)
     store.remove(ids_of(store)[:2])
     report = build_indices(store, ["eyes"])["eyes"]
-    assert (report["build"] == build) == (limit is None)
-    assert ("appended" in report["extra"]) == (limit is None)
-    assert report["rows"] - report["gone"] == 58
+    assert (report.meta.build == build) == (limit is None)
+    assert (not report.built) == (limit is None)
+    assert report.faces == 58
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_other_options_build_anew(store, options):
     store, rest = store
     build = read_meta(store.folder / "index" / "eyes").build
     store.append(rest)
-    assert build_indices(store, ["eyes"], **options)["eyes"]["build"] != build
+    assert build_indices(store, ["eyes"], **options)["eyes"].meta.build != build
     FeatureIndex.open(store, "eyes")
 
 
@@ -360,7 +360,7 @@ def test_an_update_waits_for_another_run_but_not_for_ever(store, monkeypatch):
         with IndexAppender(folder):
             done = pool.submit(build_indices, store, ["eyes"])
             assert not wait([done], timeout=0.5).done
-        assert done.result()["eyes"]["rows"] == 48 + len(rest)
+        assert done.result()["eyes"].meta.rows == 48 + len(rest)
 
 
 def test_two_runs_that_index_several_features_wait_in_turn(store):
@@ -368,7 +368,7 @@ def test_two_runs_that_index_several_features_wait_in_turn(store):
     with ThreadPoolExecutor(2) as pool:
         orders = (["nose", "pose", "eyes"], ["eyes", "pose", "nose"])
         runs = [pool.submit(build_indices, store, order, rebuild=True) for order in orders]
-        assert all(run.result(60)["pose"]["rows"] == 48 for run in runs)
+        assert all(run.result(60)["pose"].meta.rows == 48 for run in runs)
 
 
 def test_drift_is_zero_for_the_same_statistics_and_grows():

@@ -196,7 +196,7 @@ def test_few_rows_work_silently(masked, tmp_path, kind, rows, capfd, monkeypatch
     for hits, true in zip(ends, expected, strict=True):
         assert np.array_equal(hits.rows, true.rows)
         assert np.array_equal(hits.scores, true.scores, equal_nan=True)
-    assert report["kind"] == kind and report["recall"]["nearest"] == 1
+    assert report.kind == kind and report.recall.nearest == 1
     assert capfd.readouterr() == ("", "")
 
 

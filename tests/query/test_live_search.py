@@ -22,7 +22,7 @@ from ris.index import live, update
 from ris.index.build import build_indices, refresh_indices
 from ris.index.directory import open_index
 from ris.index.feature import FeatureIndex
-from ris.index.meta import read_meta
+from ris.index.meta import BuildReport, read_meta
 from ris.method.masks import MaskOptions
 from ris.query.searcher import Searcher, SearchResult, search
 
@@ -95,7 +95,7 @@ def test_what_changes_no_vector_leaves_an_index_as_it_is(store, tmp_path, change
     assert (found.nearest[0].path.parts[-2] == "b") or change != "moved"
     assert summary(store)["indices"]["eyes"]["current"] is True
     reports = refresh_indices(store)
-    assert {type(report) for report in reports.values()} == {dict}
+    assert {type(report) for report in reports.values()} == {BuildReport}
     assert read_meta(store.folder / "index" / "eyes").build == build
     assert ends(search(store, rows[0].id, EYES, k=7)) == before
 
@@ -180,7 +180,7 @@ def test_a_changed_store_is_searched_as_if_indexed_anew(young, features, kind, m
     assert ends(fresh) == ends(found)
     # the same scores as from an index that was brought up to date
     report = build_indices(store, ["eyes", "hair"], kind=kind, options=options)["eyes"]
-    assert report["extra"]["appended"] == 13 and report["extra"]["removed"] == len(gone)
+    assert report.appended == 13 and report.removed == len(gone)
     after = searcher.search(ids[0], features, k=99)
     for ours, theirs in zip(ends(found), ends(after), strict=True):
         scores = dict(theirs)
@@ -237,10 +237,10 @@ def test_faces_that_do_not_show_a_feature_are_searched_too(young):
     found = search(store, ids[2], EYES, k=99)
     assert found.unsearched == 0 and len(found.nearest) == 47
     report = build_indices(store, ["eyes"], options=MaskOptions(kind="hard"))["eyes"]
-    assert report["extra"]["without_feature"] == 1
+    assert report.without_feature == 1
     store.relocate([dataclasses.replace(store.face("bare"), path="other.jpg")])
     report = build_indices(store, ["eyes"], options=MaskOptions(kind="hard"))["eyes"]
-    assert (report["extra"]["appended"], report["extra"]["without_feature"]) == (0, 1)
+    assert (report.appended, report.without_feature) == (0, 1)
 
 
 def test_a_store_of_which_everything_was_replaced(young):
@@ -302,15 +302,15 @@ def test_a_build_goes_on_while_shards_are_merged_and_faces_removed(young, monkey
     monkeypatch.setattr(shards, "read_rows", meanwhile)
     report = build_indices(store, ["eyes"], rebuild=True)["eyes"]
     assert len(seen) >= 3
-    assert 59 <= report["rows"] <= 60
+    assert 59 <= report.meta.rows <= 60
     monkeypatch.setattr(shards, "read_rows", original)
     opened = open_index(store.folder / "index" / "eyes")
-    assert len(set(np.asarray(opened.ids).tolist())) == report["rows"]  # none twice
+    assert len(set(np.asarray(opened.ids).tolist())) == report.meta.rows  # none twice
     found = search(store, ids_of(store)[0], EYES, k=99)
     assert found.unsearched == 0
     assert {m.id for m in found.nearest} == set(ids_of(store)[1:])
     again = build_indices(store, ["eyes"])["eyes"]
-    assert again["rows"] - again["gone"] == len(ids_of(store))
+    assert again.faces == len(ids_of(store))
 
 
 def test_a_damaged_shard_is_still_an_error(young):

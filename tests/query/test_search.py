@@ -145,7 +145,7 @@ def test_hard_masks_kinds_and_norms_are_indexed_as_named(filled, tmp_path):
             norm=norm,
             kind=kind,
         )
-        assert built["mouth"]["kind"] == kind
+        assert built["mouth"].meta.kind == kind
         ids, matrix = oracle(store, "mouth", mask, norm)
         best = max((j for j in range(60) if j != 4), key=lambda j: matrix[4, j].item())
         found = search(store, FaceId(ids[4]), {"mouth": 1.0}, k=3)
@@ -160,7 +160,7 @@ def test_faces_without_the_feature_are_left_out_and_cannot_be_queried(filled, tm
     bare = dataclasses.replace(face, id="bare", path="bare.jpg", scores=scores)
     store.append([bare])
     built = build_indices(store, ["mouth"], options=dataclasses.replace(DEFAULT_MASK, kind="hard"))
-    assert built["mouth"]["extra"]["without_feature"] == 1
+    assert built["mouth"].without_feature == 1
     found = search(store, FaceId(face.id), {"mouth": 1.0}, k=99)
     assert "bare" not in {m.id for m in found.nearest + found.furthest}
     with pytest.raises(QueryError, match="shows no 'mouth'"):
