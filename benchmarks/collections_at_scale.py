@@ -23,9 +23,9 @@ import numpy as np
 import torch
 
 from benchmarks.arguments import parser_of
+from ris.data.row_tensors import row_tensors
 from ris.data.stats_file import style_statistics
 from ris.data.store import Store
-from ris.index.rows import row_tensors
 from ris.method.masks import POSE, class_row, eligible_channels
 from ris.method.normaliser import Normaliser, StyleStatistics
 from ris.method.representation import DEFAULT_MASK, DEFAULT_NORM

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from benchmarks.arguments import parser_of
+from ris.data.row_tensors import row_tensors
 from ris.data.shards import vectors
 from ris.data.store import Store
 from ris.edit.editor import Editor, TransferOptions
@@ -39,7 +40,6 @@ from ris.evaluate.frechet import (
 )
 from ris.evaluate.markdown import markdown_table
 from ris.evaluate.plots import frechet_plot
-from ris.index.rows import row_tensors
 from ris.ingest.inversion.optimisation import OptimisationInverter, load_inverter
 from ris.ingest.loaded_models import Models
 from ris.ingest.sampling import sample_w

@@ -6,10 +6,10 @@
 
 Rows are made by `benchmarks.collections_at_scale`. Half of the queries are made in the same way
 from another seed, half are faces of the stores: none is a row. Recall counts a row that scores
-like the true k-th (within `ris.index.recall.TIE`) as found; the truth is an exact scan of the
+like the true k-th (within `ris.index.approximate.TIE`) as found; the truth is an exact scan of the
 float16 vectors. Every build and every measurement of a kind is a process of its own, so that its
 memory is its own: anonymous memory is what it holds, mapped memory what it has touched of the
-files, which the system may drop. ``flat`` is FAISS's IndexFlatIP over the float32 vectors.
+files, which the system may drop.
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ import numpy as np
 
 from benchmarks.collections_at_scale import Population
 from ris.data.store import Store
-from ris.index import kinds
+from ris.index import KINDS
+from ris.index.approximate import TIE, candidates
 from ris.index.directory import open_index
-from ris.index.efforts import Efforts
-from ris.index.exact import ExactIndex
+from ris.index.exact import Exact
+from ris.index.kind import Efforts
 from ris.index.meta import IndexMeta
-from ris.index.recall import TIE
-from ris.index.storage import AnyVectors
-from ris.index.writer import IndexWriter
+from ris.index.sketch import Sketch
+from ris.index.vectors import StoredVectors
+from ris.index.writing import IndexWriter
 from ris.ops.scan import cores
 
 T = TypeVar("T")
@@ -72,8 +73,8 @@ def build(stage: Path, folder: Path, kind: str) -> dict[str, Any]:
     opened = open_index(stage)
     with _PeakOfAnonymous() as peak:
         begin = time.monotonic()
-        with IndexWriter(folder, opened.vectors.dims) as writer:
-            for start, block in opened.vectors.blocks():
+        with IndexWriter(folder, opened.index.vectors.dims) as writer:
+            for start, block in opened.index.vectors.blocks():
                 assert opened.ids is not None
                 writer.append(block, [n.decode() for n in opened.ids[start : start + len(block)]])
             meta = writer.finish(kind, {})
@@ -113,7 +114,7 @@ def measure(folder: Path, queries: np.ndarray, k: int, threads: int) -> dict[str
 
 def truth(stage: Path, queries: np.ndarray, k: int) -> np.ndarray:
     """(Q, 2) float32 scores of the true k-th rows at both ends."""
-    ends = ExactIndex(open_index(stage).vectors).search(queries, k)
+    ends = Exact(open_index(stage).index.vectors).search(queries, k)
     return np.stack([ends.nearest.scores[:, -1], ends.furthest.scores[:, -1]], axis=1)
 
 
@@ -122,12 +123,10 @@ def read_bytes(meta: dict[str, Any], k: int, row_bytes: float) -> float | None:
     rows, dims = meta["rows"], meta["dims"]
     if meta["kind"] == "exact":
         return rows * row_bytes
-    if meta["kind"] == "flat":
-        return 4.0 * rows * dims
     if meta["kind"] == "sketch":
         efforts = Efforts.from_json(meta["efforts"])
-        counts = [kinds.candidates(k, e.factor) for e in (efforts.nearest, efforts.furthest)]
-        return rows * kinds.sketch_width(rows, dims) + sum(counts) * row_bytes
+        counts = [candidates(k, e.factor) for e in (efforts.nearest, efforts.furthest)]
+        return rows * Sketch.width(rows, dims) + sum(counts) * row_bytes
     return None
 
 
@@ -151,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--rows", type=int, default=30_000)
     parser.add_argument("--features", nargs="+", default=["eyes"])
     parser.add_argument("--masks", nargs="+", default=["soft", "hard"])
-    parser.add_argument("--kinds", nargs="+", default=list(kinds.KINDS))
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS))
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--threads", type=int, default=cores(), help="of one search")
@@ -188,7 +187,7 @@ def _table(
     fresh = np.concatenate(list(population.blocks(options.queries - len(chosen), seed=3)))
     queries = np.concatenate((fresh, faces[chosen]))
     del population, faces
-    stored = open_index(work / STAGE).vectors
+    stored = open_index(work / STAGE).index.vectors
     kth = _apart(truth, work / STAGE, queries, options.k)
     print(
         f"\n{feature}, {mask} masks: {options.rows:,} rows x {stored.dims} channels, "
@@ -219,7 +218,7 @@ def _row(
     kind: str,
     queries: np.ndarray,
     kth: np.ndarray,
-    stored: AnyVectors,
+    stored: StoredVectors,
     k: int,
     limit: float,
     threads: int,

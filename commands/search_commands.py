@@ -33,10 +33,8 @@ class Kind(str, Enum):
     auto = "auto"
     exact = "exact"
     sketch = "sketch"
-    flat = "flat"
     ivf = "ivf"
     hnsw = "hnsw"
-    pq = "pq"
 
 
 def index(

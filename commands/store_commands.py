@@ -92,7 +92,7 @@ def verify(
 
     from ris.data.verify import verify as check
     from ris.errors import StoreError
-    from ris.index.index_checks import check_indices
+    from ris.index.directory import check_indices
 
     opened = open_store(store)
     found = check(opened, drop_damaged=drop_damaged)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from ris.data.manifest import Manifest
+from ris.data.row_tensors import row_tensors
 from ris.data.shards import vectors
 from ris.data.store import Store
 from ris.edit.request import FaceName
 from ris.errors import InputError
 from ris.face_names import FaceId, Seed
-from ris.index.rows import row_tensors
 from ris.ingest.embedding import Embedder
 from ris.ingest.loaded_models import Models
 from ris.ingest.sampling import sample_w

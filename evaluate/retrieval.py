@@ -10,6 +10,7 @@ import pyarrow as pa
 import torch
 
 from ris.data.manifest import Manifest
+from ris.data.row_tensors import batch_ids, row_tensors
 from ris.data.stats_file import style_statistics
 from ris.data.store import Store
 from ris.errors import InputError
@@ -21,7 +22,6 @@ from ris.evaluate.representations import (
     WholeStyle,
     rank,
 )
-from ris.index.rows import batch_ids, row_tensors
 from ris.method.contribution import AverageScores
 from ris.method.layout import StyleLayout
 from ris.method.masks import MaskKind, MaskOptions

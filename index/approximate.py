@@ -1,325 +1,300 @@
-"""The FAISS kinds: candidates from a compact index, scores from the vectors themselves.
+"""What the kinds share that look at candidates only: projections, efforts and recall.
 
-A search runs FAISS once per end, the furthest end with the negated query (the inner product is
-linear, so the lowest cosine of q is the highest of -q), and scores the candidates exactly. The
-two ends have their own search effort: rows far from a query are spread over more lists and lead
-to fewer graph links than its neighbours. `ris.index.recall.tune` measures how much each needs.
+Such a kind finds candidates of either end by something smaller than the vectors and scores them
+exactly. How hard it searches is tuned, when it is built, against the exact scan of a sample.
 
-FAISS is imported when an index is built or loaded, never by importing this module.
+Projections to a few hundred dimensions keep inner products. With an orthonormal basis B (D, P) the
+inner product of projections is <B'x, B'y> = <x, y> - <x_r, y_r>, x_r being the part of x outside
+the basis. The basis spans the principal directions of a sample *without subtracting its mean*: the
+residuals are then as short as P directions can make them, and the error is at most |x_r| |y_r|.
+(Centring would change the inner products by terms that differ from row to row, and so the ranking.)
+Queries come from the rows' population, so the bound holds for them and, the projection being
+linear, for their negatives. Projections are not scaled to length 1 again: that would change the
+ranking too.
 """
 
 from __future__ import annotations
 
-import math
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
-from ris.errors import RisError
-from ris.index import kinds
-from ris.index.efforts import Effort, Efforts
-from ris.index.exact import SLACK, TIE, ExactIndex, all_scores, empty_ends, settle
-from ris.index.files import CheckedFile, FileRecord, write_file
-from ris.index.projection import Projection
-from ris.index.searching import Ends, Hits, check_filter, check_k, unit_rows
-from ris.index.storage import AnyVectors
+from ris.index.exact import Exact
+from ris.index.files import FileRecord, write_arrays
+from ris.index.kind import RECALL_K, Effort, Efforts, Ends, Hits, Kind, Recall
+from ris.index.vectors import StoredVectors
 
-WRITTEN = 1 << 20  # bytes of an index that are handed over at a time
-BUILD_WIDTH = 80  # efConstruction
-PQ_MINIMUM = 256  # training vectors that 8-bit codes insist on
-
-
-def load_faiss() -> ModuleType:
-    """The faiss module.
-
-    Raises:
-        RisError: it is not installed.
-    """
-    try:
-        import faiss
-    except ImportError as error:
-        raise RisError(
-            "this index kind needs FAISS: run `pip install faiss-cpu`, or use `--kind exact`"
-        ) from error
-    module: ModuleType = faiss
-    return module
+CANDIDATES = 20  # rows scored exactly, per row asked for
+MIN_CANDIDATES = 200
+QUERIES = 64  # of one measurement of recall
+TIE = 1e-6  # cosine; a row as good as the k-th within this is a hit
+SAMPLE = 4096  # rows behind a basis
+OVERSAMPLE = 16  # extra directions that make the subspace iteration converge fast
+ITERATIONS = 3
 
 
-class FlatIndex:
-    """FAISS's exact scan of all vectors in memory as float32.
+@dataclass(frozen=True)
+class Projection:
+    """An orthonormal basis: (D, P) float32."""
 
-    Worth its memory in a process that answers many queries: loading takes longer than one exact
-    scan. Near-ties are settled by exact scores, as everywhere.
-    """
+    basis: np.ndarray
 
-    kind = "flat"
+    @classmethod
+    def fit(
+        cls, vectors: StoredVectors, width: int, seed: int, *, turned: bool = True
+    ) -> Projection:
+        """The basis of the `width` leading principal directions of a random sample.
 
-    def __init__(self, vectors: AnyVectors, alive: np.ndarray | None = None) -> None:
-        faiss = load_faiss()
-        self.vectors = vectors
-        self.rows, self.dims = vectors.rows, vectors.dims
-        self.alive = alive
-        self._exact = ExactIndex(vectors)
-        self._index = faiss.IndexFlatIP(self.dims)
-        # Adding block by block would double the memory each time it grows; room is made at once.
-        self._index.codes.resize(4 * self.rows * self.dims)
-        self._index.ntotal = self.rows
-        values = faiss.rev_swig_ptr(self._index.get_xb(), self.rows * self.dims)
-        room = values.reshape(self.rows, self.dims)
-        for start, block in vectors.blocks():
-            room[start : start + len(block)] = block
+        Turned at random inside the basis, so that all axes carry the same share of the variance,
+        or the strongest direction first. They are the leading eigenvectors of the sample's Gram
+        matrix, found by subspace iteration: a full decomposition takes ten times as long and any
+        basis close to them serves.
+        """
+        rng = np.random.default_rng(seed)
+        sample = sample_rows(vectors, seed)
+        tried = min(width + OVERSAMPLE, vectors.dims)
+        basis = rng.standard_normal((vectors.dims, tried), dtype=np.float32)
+        for _ in range(ITERATIONS):
+            basis = np.linalg.qr(sample.T @ (sample @ basis))[0]  # [D, tried]
+        inside = sample @ basis
+        _, axes = np.linalg.eigh(inside.T @ inside)  # ascending
+        axes = axes[:, : -width - 1 : -1]
+        if turned:
+            axes = axes @ np.linalg.qr(rng.standard_normal((width, width)))[0]
+        return cls(np.ascontiguousarray(basis @ axes, dtype=np.float32))
 
-    def search(self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None) -> Ends:
-        """The k nearest and furthest rows; see the protocol."""
-        allowed = check_filter(allowed, self.rows, self.alive)
-        count = check_k(k) + SLACK
-        if few_rows(self.rows, count, allowed):
-            return self._exact.search(queries, k, allowed=allowed)
-        queries = unit_rows(queries, self.dims, "query")
-        ends = empty_ends(len(queries), k)
-        selector, _bitmap = selection(allowed)
-        options = load_faiss().SearchParameters(sel=selector)
-        both = np.concatenate((queries, -queries))
-        scores, found = self._index.search(both, count, params=options)
-        for i, query in enumerate(queries):
-            for hits, rows in zip(ends, (found[i], found[len(queries) + i]), strict=True):
-                settle(self.vectors, query, rows[rows >= 0], hits, i, hits is ends.furthest)
-        # Where even the spare candidates tie with the k-th, equal rows of lower number may be
-        # missing: FAISS does not say which of them it returns.
-        tied = (scores[:, k - 1] - scores[:, -1] < TIE).reshape(2, -1).any(axis=0)
-        if tied.any():
-            again = self._exact.search(queries[tied], k, allowed=allowed)
-            for hits, full in zip(ends, again, strict=True):
-                _overwrite(hits, tied, full)
-        return ends
+    @property
+    def width(self) -> int:
+        """P."""
+        return int(self.basis.shape[1])
 
-    def all_scores(self, query: np.ndarray) -> np.ndarray:
-        """(N,) cosine with every row; see the protocol."""
-        return all_scores(self.vectors, query)
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """(n, D) float32 -> (n, P) float32."""
+        out: np.ndarray = np.ascontiguousarray(rows @ self.basis, dtype=np.float32)
+        return out
+
+    def save(self, path: Path, revision: int = 0) -> FileRecord:
+        """Writes an .npz; as `ris.index.files.write_file`."""
+        return write_arrays(path, {"basis": self.basis}, revision)
+
+    @classmethod
+    def load(cls, path: Path, dims: int) -> Projection:
+        """Reads what `save` wrote.
+
+        Raises:
+            ValueError: not such a file, or a basis for other dimensions.
+        """
+        with np.load(path, allow_pickle=False) as arrays:
+            basis = arrays["basis"]
+        if basis.dtype != np.float32 or basis.ndim != 2 or basis.shape[0] != dims:
+            raise ValueError(f"the basis is {basis.shape} {basis.dtype}, not ({dims}, P) float32")
+        return cls(basis)
 
 
-class ApproximateIndex:
-    """An inverted-list, graph or product-quantised index over projected vectors.
+def sample_rows(vectors: StoredVectors, seed: int) -> np.ndarray:
+    """(n, D) float32: at most `SAMPLE` random rows, in their order."""
+    rng = np.random.default_rng(seed)
+    count = min(SAMPLE, vectors.rows)
+    rows = np.sort(rng.choice(vectors.rows, count, replace=False))
+    sample = np.empty((count, vectors.dims), np.float32)
+    for start, block in vectors.blocks(rows):
+        sample[start : start + len(block)] = block
+    return sample
+
+
+def candidates(k: int, factor: int = 1) -> int:
+    """Rows to score exactly at one end when k are asked for.
 
     Args:
-        kind: ``ivf``, ``hnsw`` or ``pq``.
-        vectors: the vectors, for exact scores.
-        projection: of vectors and queries.
-        index: the FAISS index of the projected vectors.
+        k: rows asked for.
+        factor: multiple found necessary when the index was built.
+    """
+    return max(MIN_CANDIDATES, CANDIDATES * k) * factor
+
+
+class Approximate(Kind):
+    """A kind that finds candidates.
+
+    A query gets all k rows wherever so many are allowed: it is scanned exactly where the
+    candidates are a good part of the rows, and where too few were found.
+
+    Args:
+        vectors: for exact scores.
         efforts: per end.
         alive: rows that were not deleted.
     """
 
+    tuned = True
+    factors: ClassVar[tuple[int, ...]]
+    """Multiples of the candidates that tuning may choose, in ascending order."""
+    one_pass: ClassVar[bool]
+    """Whether one pass finds the candidates of both ends, so that both have the same effort."""
+    efforts: Efforts
+
     def __init__(
-        self,
-        kind: str,
-        vectors: AnyVectors,
-        projection: Projection,
-        index: Any,
-        efforts: Efforts,
-        alive: np.ndarray | None = None,
+        self, vectors: StoredVectors, efforts: Efforts | None, alive: np.ndarray | None = None
     ) -> None:
-        self.kind = kind
-        self.vectors = vectors
-        self.rows, self.dims = vectors.rows, vectors.dims
-        self.projection = projection
-        self.efforts, self.alive = efforts, alive
+        super().__init__(vectors, alive)
+        least = Effort(self.widths(self.rows)[0])
+        self.efforts = efforts or Efforts(least, least)
         self.complete = True
-        """Whether a query for which FAISS finds fewer than k rows is scanned exactly instead."""
-        self._index = index
-        self._exact = ExactIndex(vectors)
+        """Whether a query for which fewer than k rows are found is scanned exactly instead."""
+        self._exact = Exact(vectors)
 
     @classmethod
-    def build(cls, kind: str, vectors: AnyVectors, seed: int = 0) -> ApproximateIndex:
-        """Fits the projection, trains and fills the index, reading the vectors block by block.
-
-        The efforts are the least that `kinds.efforts` lists.
-        """
-        if kind not in ("ivf", "hnsw", "pq"):
-            raise ValueError(f"{kind!r} is not an approximate index kind")
-        projection = Projection.fit(vectors, kinds.projected_dims(vectors.rows, vectors.dims), seed)
-        index = _new_index(kind, projection.width, vectors.rows)
-        index.train(_as_entries(kind, _training_sample(vectors, projection, seed)))
-        for _, block in vectors.blocks():
-            index.add(_as_entries(kind, projection(block)))
-        least = Effort(kinds.efforts(kind, vectors.rows)[0])
-        return cls(kind, vectors, projection, index, Efforts(least, least))
+    @abstractmethod
+    def widths(cls, rows: int) -> tuple[int, ...]:
+        """Widths of a search that tuning may choose, in ascending order."""
 
     @classmethod
-    def load(
-        cls,
-        kind: str,
-        vectors: AnyVectors,
-        index: Path,
-        projection: Path,
-        efforts: Efforts,
-        alive: np.ndarray | None = None,
-    ) -> ApproximateIndex:
-        """Reads what `save` wrote. FAISS believes what it reads, so a caller makes sure first
-        that the file is what was written.
+    def aims(cls, rows: int) -> tuple[float, float]:
+        """Recall that tuning aims at, above the promised .95 since it sees only a sample, and how
+        much recall is not worth a greater effort."""
+        return 0.99, 0.005
 
-        Raises:
-            ValueError: the files do not fit the vectors.
+    @classmethod
+    @abstractmethod
+    def scans(cls, rows: int, among: int, count: int) -> bool:
+        """Whether scanning rows exactly beats scoring candidates among them.
+
+        Args:
+            rows: N.
+            among: how many of them are allowed.
+            count: of candidates at one end.
         """
-        basis = Projection.load(projection, vectors.dims)
-        try:
-            loaded = load_faiss().read_index(str(index))
-        except RuntimeError as error:
-            raise ValueError("not a FAISS index") from error
-        width = basis.width + (kind == "hnsw")
-        if loaded.ntotal != vectors.rows or loaded.d != width:
-            raise ValueError(f"the FAISS index holds {loaded.ntotal} x {loaded.d} values")
-        return cls(kind, vectors, basis, loaded, efforts, alive)
 
-    def extend(self, rows: np.ndarray) -> None:
-        """Adds (n, D) float32 unit rows to the FAISS index, not to the vectors."""
-        self._index.add(_as_entries(self.kind, self.projection(rows)))
+    @abstractmethod
+    def _candidates(
+        self, queries: np.ndarray, counts: tuple[int, int], allowed: np.ndarray | None
+    ) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+        """For each (D,) unit query the row numbers of its candidates at either end.
 
-    def save(
-        self, index: Path, projection: Path, revision: int = 0
-    ) -> tuple[FileRecord, FileRecord]:
-        """Writes the FAISS index and the projection to the two files.
-
-        Raises:
-            OSError: they cannot be written.
+        Args:
+            queries: (Q, D).
+            counts: of candidates at either end.
+            allowed: (N,) bool, rows to look among; None for all.
         """
-        return write_file(index, self._write, revision), self.projection.save(projection, revision)
 
-    def _write(self, file: CheckedFile) -> None:
-        """FAISS writes through our file, whose errors its own messages would hide."""
-        failed: list[Exception] = []
-
-        def write(part: bytes) -> None:
-            try:
-                file.write(part)
-            except OSError as error:
-                failed.append(error)
-                raise
-
-        faiss = load_faiss()
-        try:
-            faiss.write_index(self._index, faiss.PyCallbackIOWriter(write, WRITTEN))
-        except Exception as error:
-            raise (failed or [OSError(f"FAISS: {error}")])[0] from None
-        if failed:
-            raise failed[0]
-
-    def search(self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None) -> Ends:
-        """The k nearest and furthest rows; see the protocol.
-
-        Scores are exact, and a query gets all k rows wherever so many are allowed: it is scanned
-        exactly where the candidates are a good part of the rows, and where too few were found.
-        """
-        queries = unit_rows(queries, self.dims, "query")
-        allowed = check_filter(allowed, self.rows, self.alive)
-        ends = empty_ends(len(queries), check_k(k))
-        counts = [kinds.candidates(k, effort.factor) for effort in self._both()]
-        if few_rows(self.rows, max(counts), allowed):
-            return self._exact.search(queries, k, allowed=allowed)
-        wanted = min(k, self.rows if allowed is None else int(allowed.sum()))
-        projected = self.projection(queries)
-        selector, _bitmap = selection(allowed)
-        wanted_share = 1.0 if allowed is None else float(allowed.mean())
+    def _find(self, queries: np.ndarray, k: int, allowed: np.ndarray | None, ends: Ends) -> None:
+        efforts = self.efforts.nearest, self.efforts.furthest
+        counts = candidates(k, efforts[0].factor), candidates(k, efforts[1].factor)
+        among = self.rows if allowed is None else int(np.count_nonzero(allowed))
+        if self.scans(self.rows, among, max(counts)):
+            self._exact._find(queries, k, allowed, ends)
+            return
+        wanted = min(k, among)
         short = np.zeros(len(queries), bool)
-        for hits, sign, effort, count in zip(ends, (1, -1), self._both(), counts, strict=True):
-            options = self._options(effort, count, selector, wanted_share)
-            asked = _as_questions(self.kind, sign * projected)
-            found = self._index.search(asked, count, params=options)[1]
-            for i, (query, padded) in enumerate(zip(queries, found, strict=True)):
-                rows = padded[padded >= 0]
+        found = self._candidates(queries, counts, allowed)
+        for i, (query, both) in enumerate(zip(queries, found, strict=True)):
+            for end, rows in enumerate(both):
                 short[i] |= len(rows) < wanted
-                settle(self.vectors, query, rows, hits, i, sign < 0)
+                self._settle(query, rows, ends, end, i)
         if self.complete and short.any():
-            again = self._exact.search(queries[short], k, allowed=allowed)
+            again = Ends.empty(int(short.sum()), k)
+            self._exact._find(queries[short], k, allowed, again)
             for hits, full in zip(ends, again, strict=True):
-                _overwrite(hits, short, full)
-        return ends
+                hits.rows[short], hits.scores[short] = full.rows, full.scores
 
-    def all_scores(self, query: np.ndarray) -> np.ndarray:
-        """(N,) cosine with every row; see the protocol."""
-        return all_scores(self.vectors, query)
+    def tune(self) -> Recall:
+        """Sets the least effort that reaches an aim at each end, or comes close to the best;
+        returns the recall with other queries.
 
-    def _both(self) -> tuple[Effort, Effort]:
-        return self.efforts.nearest, self.efforts.furthest
+        Wider searches cannot mend what candidates lose, and more candidates cannot mend what the
+        search did not visit, so all pairs are tried, cheapest first. Queries that find too few
+        rows count as they are: the exact scan that completes them would make a poor effort look
+        good.
+        """
+        truth = Truth.measure(self.vectors, queries=2 * QUERIES)
+        aim, close = self.aims(self.rows)
+        reached: dict[Effort, Recall] = {}
+        self.complete = False
+        every = [Effort(width, f) for width in self.widths(self.rows) for f in self.factors]
+        for effort in every:
+            self.efforts = Efforts(effort, effort)
+            reached[effort] = truth.half(0).recall(self)
+            best = (max(getattr(r, e) for r in reached.values()) for e in Ends._fields)
+            if min(best) >= aim:
+                break
 
-    def _options(self, effort: Effort, count: int, selector: Any, share: float) -> Any:
-        faiss = load_faiss()
-        if self.kind == "hnsw":
-            # of what the walk meets only the allowed share counts, so it has to be wider
-            width = math.ceil(max(effort.width, count) / share)
-            return faiss.SearchParametersHNSW(sel=selector, efSearch=width)
-        return faiss.SearchParametersIVF(sel=selector, nprobe=effort.width)
+        def least(end: str) -> Effort:
+            shares = {effort: getattr(recall, end) for effort, recall in reached.items()}
+            enough = min(aim, max(shares.values()) - close)
+            return next(effort for effort, share in shares.items() if share >= enough)
 
-
-def few_rows(rows: int, candidates: int, allowed: np.ndarray | None) -> bool:
-    """Whether scanning the (allowed) rows exactly beats scoring candidates among them."""
-    if candidates >= kinds.CANDIDATE_SHARE * rows:
-        return True
-    return allowed is not None and int(allowed.sum()) < kinds.FILTER_SHARE * rows
-
-
-def selection(allowed: np.ndarray | None) -> tuple[Any, np.ndarray | None]:
-    """FAISS's selector of the allowed rows, and the bitmap that must outlive it."""
-    if allowed is None:
-        return None, None
-    bitmap = np.packbits(allowed, bitorder="little")
-    return load_faiss().IDSelectorBitmap(bitmap), bitmap
-
-
-def _overwrite(hits: Hits, where: np.ndarray, full: Hits) -> None:
-    hits.rows[where] = full.rows
-    hits.scores[where] = full.scores
+        near, far = (least(end) for end in Ends._fields)
+        if self.one_pass:
+            near = far = max(near, far, key=lambda effort: effort.factor)
+        self.efforts, self.complete = Efforts(near, far), True
+        return truth.half(1).recall(self)
 
 
-def _as_entries(kind: str, projected: np.ndarray) -> np.ndarray:
-    """Projected rows (n, P) as the index holds them.
+@dataclass(frozen=True)
+class Truth:
+    """Some rows as queries, with their exact rankings.
 
-    A graph by inner product has hubs and corners that a walk does not leave. Rows of a graph
-    get one more coordinate that makes them unit vectors again, and questions a zero there: the
-    Euclidean order of unit vectors is that of the inner product, and the graph is a proper one.
+    Attributes:
+        queries: (Q, D) float32.
+        own: (Q,) int64 row number of each query, left out of its nearest rows.
+        nearest: (Q, k) float32, scores of the true nearest rows.
+        furthest: (Q, k) float32.
     """
-    if kind != "hnsw":
-        return projected
-    rest = 1 - np.square(projected).sum(axis=1, keepdims=True)
-    return np.hstack((projected, np.sqrt(np.maximum(rest, 0)))).astype(np.float32)
+
+    queries: np.ndarray
+    own: np.ndarray
+    nearest: np.ndarray
+    furthest: np.ndarray
+
+    @classmethod
+    def measure(
+        cls, vectors: StoredVectors, k: int = RECALL_K, queries: int = QUERIES, seed: int = 0
+    ) -> Truth:
+        """Ranks all rows for a random sample of rows by the exact scan.
+
+        Args:
+            vectors: the indexed vectors.
+            k: rows per end; less where there are fewer.
+            queries: number of rows to draw; less where there are fewer.
+            seed: of the draw.
+        """
+        rng = np.random.default_rng(seed)
+        own = rng.choice(vectors.rows, min(queries, vectors.rows), replace=False)
+        asked = np.empty((len(own), vectors.dims), np.float32)
+        for start, block in vectors.blocks(own):
+            asked[start : start + len(block)] = block
+        ends = Exact(vectors).search(asked, k + 1)
+        nearest = _without(ends.nearest, own)[:, : max(1, min(k, vectors.rows - 1))]
+        return cls(asked, own, nearest, ends.furthest.scores[:, : min(k, vectors.rows)])
+
+    def half(self, which: int) -> Truth:
+        """Every other query, starting with the first (0) or the second (1); all if it is one."""
+        part = slice(which, None, 2) if len(self.queries) > 1 else slice(None)
+        return Truth(self.queries[part], self.own[part], self.nearest[part], self.furthest[part])
+
+    def recall(self, index: Kind) -> Recall:
+        """Recall of `index`. A hit is a row that scores at least like the true k-th (- `TIE`)."""
+        k = int(self.nearest.shape[1])
+        ends = index.search(self.queries, k + 1)
+        near = _without(ends.nearest, self.own)[:, :k]
+        far = ends.furthest.scores[:, : self.furthest.shape[1]]
+        return Recall(
+            _share(near >= self.nearest[:, -1:] - TIE, self.nearest),
+            _share(far <= self.furthest[:, -1:] + TIE, self.furthest),
+            k,
+            len(self.queries),
+        )
 
 
-def _as_questions(kind: str, projected: np.ndarray) -> np.ndarray:
-    """Projected queries (n, P) as the index wants them; see `_as_entries`."""
-    if kind != "hnsw":
-        return projected
-    return np.hstack((projected, np.zeros((len(projected), 1), np.float32)))
+def _without(hits: Hits, own: np.ndarray) -> np.ndarray:
+    """(Q, k + 1) hits -> (Q, k) scores with each query's own row (or else the last) left out."""
+    drop = hits.rows == own[:, None]
+    drop[~drop.any(axis=1), -1] = True
+    scores: np.ndarray = hits.scores[~drop].reshape(len(own), -1)
+    return scores
 
 
-def _new_index(kind: str, width: int, rows: int) -> Any:
-    faiss = load_faiss()
-    metric, half = faiss.METRIC_INNER_PRODUCT, faiss.ScalarQuantizer.QT_fp16
-    if kind == "hnsw":
-        index = faiss.IndexHNSWSQ(width + 1, half, kinds.HNSW_LINKS, faiss.METRIC_L2)
-        index.hnsw.efConstruction = BUILD_WIDTH
-        return index
-    lists = kinds.lists(rows)
-    quantizer = faiss.IndexFlatIP(width)
-    if kind == "ivf":
-        index = faiss.IndexIVFScalarQuantizer(quantizer, width, lists, half, metric, False)
-    else:
-        codes = kinds.code_bytes(width)
-        index = faiss.IndexIVFPQ(quantizer, width, lists, codes, 8, metric)
-        index.pq.cp.min_points_per_centroid = 1
-        index.pq.cp.niter = 10
-    index.cp.min_points_per_centroid = 1  # no warnings about small collections
-    return index
-
-
-def _training_sample(vectors: AnyVectors, projection: Projection, seed: int) -> np.ndarray:
-    """(n, P) float32 projections of random rows, repeated where there are too few for codes."""
-    rng = np.random.default_rng(seed + 1)
-    count = kinds.training_rows(vectors.rows)
-    rows = np.sort(rng.choice(vectors.rows, count, replace=False))
-    sample = np.empty((count, projection.width), np.float32)
-    for start, block in vectors.blocks(rows):
-        sample[start : start + len(block)] = projection(block)
-    rng.shuffle(sample)
-    return np.resize(sample, (max(count, PQ_MINIMUM), projection.width))
+def _share(hits: np.ndarray, truth: np.ndarray) -> float:
+    return float((hits | np.isnan(truth)).mean())  # NaN: a single row has no neighbour to miss

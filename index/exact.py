@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ris.index.searching import NO_ROW, Ends, Hits, check_filter, check_k, unit_rows
-from ris.index.storage import AnyVectors
+from ris.index.kind import BUFFERS, Ends, Kind
 from ris.index.vectors import Vectors
 from ris.ops.native import library
 from ris.ops.scan import score_ends
@@ -25,38 +24,35 @@ TIE = 1e-6  # products of equal rows in float32 differ by less
 SLACK = 16  # rows kept beyond k: float32 products order near-ties less finely than final scores
 
 
-class ExactIndex:
-    """Exact cosine search; see `ris.index.searching.VectorIndex`."""
+class Exact(Kind):
+    """Scans all vectors; has no files of its own."""
 
-    kind = "exact"
+    name = "exact"
+    cost = "nothing but buffers; reads all vectors"
 
-    def __init__(self, vectors: AnyVectors, alive: np.ndarray | None = None) -> None:
-        self.vectors = vectors
-        self.rows, self.dims = vectors.rows, vectors.dims
-        self.alive = alive
+    @classmethod
+    def held_bytes(cls, rows: int, dims: int) -> int:
+        """Buffers, whatever the size."""
+        return BUFFERS
 
-    def search(self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None) -> Ends:
-        """The k nearest and furthest rows; see the protocol."""
-        check_k(k)
-        queries = unit_rows(queries, self.dims, "query")
-        allowed = check_filter(allowed, self.rows, self.alive)
+    def _find(self, queries: np.ndarray, k: int, allowed: np.ndarray | None, ends: Ends) -> None:
         rows = None if allowed is None else np.flatnonzero(allowed)
-        ends = empty_ends(len(queries), k)
         if isinstance(self.vectors, Vectors) and (len(queries) > FEW or library() is None):
             for start in range(0, len(queries), QUERIES):
                 part = slice(start, start + QUERIES)
-                self._shared_scan(self.vectors, queries[part], rows, ends, start)
+                self._shared_scan(self.vectors, queries[part], k, rows, ends, start)
         else:
             for i, query in enumerate(queries):
-                self._own_scan(query, rows, ends, i)
-        return ends
+                self._own_scan(query, k, rows, ends, i)
 
-    def _own_scan(self, query: np.ndarray, rows: np.ndarray | None, ends: Ends, i: int) -> None:
+    def _own_scan(
+        self, query: np.ndarray, k: int, rows: np.ndarray | None, ends: Ends, i: int
+    ) -> None:
         """Writes the ends of one query to row `i`."""
         scores = self.vectors.cosines(query, rows)
         if not len(scores):
             return
-        for hits, best in zip(ends, score_ends(scores, hits_wanted(ends)), strict=True):
+        for hits, best in zip(ends, score_ends(scores, k), strict=True):
             hits.rows[i, : len(best)] = best if rows is None else rows[best]
             hits.scores[i, : len(best)] = scores[best]
 
@@ -64,21 +60,17 @@ class ExactIndex:
         self,
         vectors: Vectors,
         queries: np.ndarray,
+        k: int,
         rows: np.ndarray | None,
         ends: Ends,
         first: int,
     ) -> None:
         """Writes the ends of several queries, from row `first` on."""
-        k = hits_wanted(ends)
-        tops = _scan(vectors, queries, k + SLACK, rows)
-        for hits, end in zip(ends, tops, strict=True):
-            for i, (query, top) in enumerate(zip(queries, end, strict=True), first):
-                found = _tied(vectors, query, top, k, rows) if top.is_tied(k) else top.rows
-                settle(vectors, query, found, hits, i, hits is ends.furthest)
-
-    def all_scores(self, query: np.ndarray) -> np.ndarray:
-        """(N,) cosine with every row; see the protocol."""
-        return all_scores(self.vectors, query)
+        for end, tops in enumerate(_scan(vectors, queries, k + SLACK, rows)):
+            for i, (query, top) in enumerate(zip(queries, tops, strict=True)):
+                tied = top.is_tied(k)
+                found = _tied(vectors, query, top, k, rows) if tied else top.rows
+                self._settle(query, found, ends, end, first + i)
 
 
 def _tied(
@@ -141,43 +133,3 @@ class _Top:
         scores = np.concatenate((self.scores, scores))
         order = np.lexsort((rows, -scores))[: self.keep]
         self.rows, self.scores = rows[order], scores[order]
-
-
-def all_scores(vectors: AnyVectors, query: np.ndarray) -> np.ndarray:
-    """(D,) query of any length -> (N,) float32 cosine with every row."""
-    return vectors.cosines(unit_rows(np.asarray(query)[None], vectors.dims, "query")[0])
-
-
-def empty_ends(queries: int, k: int) -> Ends:
-    """Ends of (Q, k) padding."""
-
-    def hits() -> Hits:
-        scores = np.full((queries, k), np.nan, np.float32)
-        return Hits(np.full((queries, k), NO_ROW, np.int64), scores)
-
-    return Ends(hits(), hits())
-
-
-def hits_wanted(ends: Ends) -> int:
-    """k of (Q, k) ends."""
-    return int(ends.nearest.rows.shape[1])
-
-
-def settle(
-    vectors: AnyVectors, query: np.ndarray, rows: np.ndarray, hits: Hits, i: int, furthest: bool
-) -> None:
-    """Scores candidate rows of one query exactly and writes the best k to row `i` of `hits`.
-
-    Args:
-        vectors: the vectors.
-        query: (D,) float32 of length 1.
-        rows: (n,) distinct candidate row numbers in any order.
-        hits: (Q, k) padding to write to.
-        i: the query's number.
-        furthest: which end `hits` is.
-    """
-    k = hits.rows.shape[1]
-    scores = vectors.cosines(query, rows)
-    order = np.lexsort((rows, scores if furthest else -scores))[:k]
-    hits.rows[i, : len(order)] = rows[order]
-    hits.scores[i, : len(order)] = scores[order]

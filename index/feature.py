@@ -1,33 +1,71 @@
-"""The index of one feature, tied to the store that it was built from."""
+"""The index of one feature, tied to the store that it was built from and to how it was made."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ris.data.durable import listed
-from ris.data.manifest import StoreSettings
+from ris.data.changes import Contents
+from ris.data.manifest import Manifest, StoreSettings
 from ris.data.store import Store
 from ris.errors import IndexMissingError, InputError, MismatchError, StoreError
-from ris.index.contents import Contents
-from ris.index.directory import open_index
-from ris.index.meta import META, IndexMeta, read_meta
-from ris.index.recipe import settings_hash
-from ris.index.searching import VectorIndex
+from ris.fingerprints import text_digest
+from ris.index.directory import index_folder, open_index
+from ris.index.files import Files
+from ris.index.kind import Kind
+from ris.index.meta import IndexMeta, read_meta
 from ris.method.features import MaskOptions, face_vector, features_of
 
-FOLDER = "index"
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an index is made by; indices of equal recipes may share rows.
+
+    Attributes:
+        feature: name.
+        mask: `ris.method.masks.MaskOptions` as a dict.
+        norm: normalisation of sigma.
+        settings: hash of the store's settings.
+    """
+
+    feature: str
+    mask: dict[str, Any]
+    norm: str
+    settings: str
+
+    @classmethod
+    def of(cls, feature: str, mask: dict[str, Any], norm: str, settings: StoreSettings) -> Recipe:
+        """With the hash of the settings."""
+        return cls(feature, mask, norm, settings_hash(settings))
+
+    def extra(
+        self, manifest: Manifest, contents: Contents, rows: int, **more: Any
+    ) -> dict[str, Any]:
+        """What `IndexMeta.extra` says of an index.
+
+        Args:
+            manifest: the state of the store that it was brought to.
+            contents: the faces that it looked at.
+            rows: how many of them are rows.
+            more: further values.
+        """
+        return {
+            **dataclasses.asdict(self),
+            "without_feature": len(contents.keys) - rows,
+            "store_content": manifest.content,
+            "store_faces": manifest.rows,
+            **more,
+        }
 
 
-def index_folder(store: Store, feature: str) -> Path:
-    """Where the index of a feature lies."""
-    return store.folder / FOLDER / feature
-
-
-def indexed_features(store: Store) -> list[str]:
-    """The features that have an index, sound or not."""
-    return [path.name for path in listed(store.folder / FOLDER) if (path / META).exists()]
+def settings_hash(settings: StoreSettings) -> str:
+    """Hash of everything that changes the vectors of a store's rows."""
+    text = json.dumps(dataclasses.asdict(settings), sort_keys=True)
+    return text_digest(text)
 
 
 def check_feature(settings: StoreSettings, feature: str) -> None:
@@ -56,6 +94,7 @@ def is_indexed(store: Store, feature: str) -> bool:
     return True
 
 
+@dataclass(frozen=True, eq=False)
 class FeatureIndex:
     """An opened index, the faces behind its rows, and how query vectors for it are made.
 
@@ -63,28 +102,24 @@ class FeatureIndex:
     (`ris.index.live` follows the store).
 
     Attributes:
-        vectors: the vector index.
+        vectors: to search.
         ids: (N,) bytes, face id of each row, memory-mapped; empty for deleted rows.
         contents: the faces that were looked at when it was made.
         meta: what is recorded of it.
+        files: that it consists of.
+        settings: of the store.
+        centre: (C',) float32, subtracted from covered sigma.
+        scale: (C',) float32, that it is divided by then.
     """
 
-    def __init__(
-        self,
-        settings: StoreSettings,
-        vectors: VectorIndex,
-        ids: np.ndarray,
-        contents: Contents,
-        meta: IndexMeta,
-        centre: np.ndarray,
-        scale: np.ndarray,
-    ) -> None:
-        self._settings = settings
-        self._centre, self._scale = centre, scale
-        self.vectors = vectors
-        self.ids = ids
-        self.contents = contents
-        self.meta = meta
+    vectors: Kind
+    ids: np.ndarray
+    contents: Contents
+    meta: IndexMeta
+    files: Files
+    settings: StoreSettings
+    centre: np.ndarray
+    scale: np.ndarray
 
     @classmethod
     def open(cls, store: Store, feature: str) -> FeatureIndex:
@@ -116,7 +151,16 @@ class FeatureIndex:
                 f"the index for {feature!r} does not say which faces it holds or how their vectors "
                 f"were made: run `ris index --feature {feature}`"
             ) from e
-        return cls(store.settings, opened.index, opened.ids, contents, meta, centre, scale)
+        return cls(
+            vectors=opened.index,
+            ids=opened.ids,
+            contents=contents,
+            meta=meta,
+            files=opened.files,
+            settings=store.settings,
+            centre=centre,
+            scale=scale,
+        )
 
     def query_vector(self, sigma: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """A face's vector under its own mask, made as the rows' were (Eq. 7).
@@ -132,10 +176,10 @@ class FeatureIndex:
         return face_vector(
             np.asarray(sigma),
             np.asarray(scores),
-            self._settings.covered,
-            self._settings.classes,
+            self.settings.covered,
+            self.settings.classes,
             extra["feature"],
             MaskOptions(**extra["mask"]),
-            self._centre,
-            self._scale,
+            self.centre,
+            self.scale,
         )

@@ -1,4 +1,5 @@
-"""Files of an index: what is recorded of each, and the one way in which they are written.
+"""Files of an index: what is recorded of each, the one way in which they are written, and what is
+said of those that are damaged.
 
 Every write, the flush, the fsync and the close are checked, and so is the size that the file has
 in the end. The checksum is that of the bytes that were to be written, not of those that are found
@@ -10,16 +11,18 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ris.data.durable import flush
+from ris.errors import StoreError
 
 DENSE = ("vectors.f16",)
 SPARSE = ("ends.i64", "channels.u16", "values.f16")
@@ -62,29 +65,57 @@ def is_ours(name: str) -> bool:
     return re.sub(r"\.\d+\.", ".", name) in FILES
 
 
-def problem(path: Path, record: FileRecord, *, content: bool = True) -> str | None:
-    """What is wrong with a file, in words that follow its name; None if nothing is.
+@dataclass(frozen=True)
+class Files:
+    """The files of one build.
 
-    Args:
-        path: the file.
-        record: of it.
-        content: read all of it; otherwise only its size is compared.
-
-    Raises:
-        OSError: it cannot be read.
+    Attributes:
+        folder: that they lie in, whose folder is the index's.
+        records: of each, by name.
     """
-    size = path.stat().st_size
-    whole = size >= record.bytes if is_growing(path.name) else size == record.bytes
-    if not whole:
-        return f"has {size} bytes, expected {record.bytes}"
-    if content and _crc32(path, record.bytes) != record.crc32:
-        return "is not the file that was written"
-    return None
+
+    folder: Path
+    records: Mapping[str, FileRecord]
+
+    def path(self, name: str) -> Path:
+        """Where a file lies; KeyError if there is none of that name."""
+        return self.folder / file_name(name, self.records[name].revision)
+
+    def problem(self, names: Iterable[str], *, content: bool = True) -> str | None:
+        """What is wrong with the first file that is not what was written; None if all are.
+
+        Args:
+            names: of the files.
+            content: read all of them; otherwise only sizes are compared.
+
+        Raises:
+            OSError: one cannot be read.
+        """
+        for name in names:
+            path, record = self.path(name), self.records[name]
+            size = path.stat().st_size
+            # A run that died leaves something behind the committed rows.
+            if size < record.bytes or (size > record.bytes and name not in GROWING):
+                return f"{name} has {size} bytes, expected {record.bytes}"
+            if content and _crc32(path, record.bytes) != record.crc32:
+                return f"{name} is not the file that was written"
+        return None
 
 
-def is_growing(name: str) -> bool:
-    """Whether a file may be longer than recorded: a run that died left what follows."""
-    return name in GROWING
+def damaged(folder: Path, why: str) -> StoreError:
+    """The error for an index, given by its folder, that cannot be used."""
+    return StoreError(
+        f"the index {folder} is damaged ({why}): run `ris index --feature {folder.name} --rebuild`"
+    )
+
+
+def reason(error: Exception) -> str:
+    """An error's message in one line."""
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+        return "is not JSON"
+    if isinstance(error, KeyError):
+        return f"lacks {error}"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _crc32(path: Path, size: int) -> int:

@@ -19,17 +19,15 @@ from threading import Lock
 import numpy as np
 
 from ris.data import shards
+from ris.data.changes import GONE, Difference, ShardKeys
 from ris.data.manifest import Manifest
 from ris.data.row_keys import COLUMNS
 from ris.data.store import Store
-from ris.index.contents import GONE, Difference, mark
-from ris.index.damage import damaged
-from ris.index.directory import LARGE
-from ris.index.feature import FeatureIndex, index_folder
-from ris.index.files import problem
-from ris.index.meta import IndexMeta, read_meta
-from ris.index.searching import Ends, Hits, unit_rows
-from ris.index.unread import keys_in
+from ris.index.directory import LARGE, index_folder
+from ris.index.feature import FeatureIndex
+from ris.index.files import damaged
+from ris.index.kind import Ends, Hits, unit_rows
+from ris.index.meta import read_meta
 from ris.ops.scan import half_cosines
 
 MOST_VECTORS = 256
@@ -97,13 +95,16 @@ class LiveIndex:
         unsearched: (u,) uint64 keys of those that are in neither.
 
     Attributes:
+        rows: all rows.
         ids: (rows,) bytes; empty where there is no face any more.
+        query_vector: as `FeatureIndex`'s.
     """
 
     def __init__(
         self, index: FeatureIndex, difference: Difference, fresh: Fresh, unsearched: np.ndarray
     ) -> None:
         self.index, self.fresh, self.unsearched = index, fresh, unsearched
+        self.query_vector = index.query_vector
         stored = index.vectors.rows
         alive = difference.places[:stored] != GONE
         lost = np.count_nonzero(~alive) > index.meta.gone
@@ -112,18 +113,10 @@ class LiveIndex:
         self.ids: np.ndarray = index.ids
         if lost or len(fresh.ids):
             self.ids = np.concatenate((np.where(alive, index.ids, b""), fresh.ids))
-
-    @property
-    def rows(self) -> int:
-        """All rows."""
-        return len(self.ids)
-
-    def query_vector(self, sigma: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """See `FeatureIndex.query_vector`."""
-        return self.index.query_vector(sigma, scores)
+        self.rows = len(self.ids)
 
     def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> Ends:
-        """The k nearest and furthest rows of each query; see `ris.index.searching.VectorIndex`."""
+        """The k nearest and furthest rows of each query; see `ris.index.kind.Kind`."""
         stored = self.index.vectors.rows
         own = None if allowed is None else allowed[:stored]
         if self._alive is not None:
@@ -188,7 +181,6 @@ def _without(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class _Kept:
     state: str
-    meta: IndexMeta
     live: LiveIndex
 
 
@@ -201,7 +193,7 @@ class LiveIndices:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._keys = keys_in(store)
+        self._keys = ShardKeys(store)
         self._kept: dict[str, _Kept] = {}
         self._lock = Lock()
 
@@ -227,21 +219,21 @@ class LiveIndices:
         kept = self._kept.get(feature)
         if kept is None or kept.state != state:
             return None
-        return kept if self._is_newest(kept.meta, feature) else None
+        return kept if self._is_newest(kept.live.index, feature) else None
 
-    def _is_newest(self, meta: IndexMeta, feature: str) -> bool:
+    def _is_newest(self, index: FeatureIndex, feature: str) -> bool:
         """Whether an open index is the one on disk.
 
         Raises:
             StoreError: a file of it has become shorter, and reading its end would kill the process.
         """
         folder = index_folder(self.store, feature)
-        if meta != read_meta(folder):
+        if index.meta != read_meta(folder):
             return False
-        for name in LARGE & meta.files.keys():
+        for name in LARGE & index.meta.files.keys():
             with contextlib.suppress(OSError):  # a file that was deleted stays mapped
-                if wrong := problem(meta.path(folder, name), meta.files[name], content=False):
-                    raise damaged(folder, f"{name} {wrong}")
+                if wrong := index.files.problem([name], content=False):
+                    raise damaged(folder, wrong)
         return True
 
     def _at(self, manifest: Manifest, names: Sequence[str]) -> dict[str, _Kept]:
@@ -250,7 +242,7 @@ class LiveIndices:
         indices: dict[str, tuple[FeatureIndex, Difference, Fresh]] = {}
         for name in names:
             kept = self._kept.get(name)
-            if kept and self._is_newest(kept.meta, name):
+            if kept and self._is_newest(kept.live.index, name):
                 if kept.state == manifest.state:  # another thread was faster
                     found[name] = kept
                     continue
@@ -267,7 +259,7 @@ class LiveIndices:
             fresh = fresh_of[name]
             left = _without(waiting[name], fresh.seen)
             live = LiveIndex(index, difference, fresh, left)
-            found[name] = self._kept[name] = _Kept(manifest.state, index.meta, live)
+            found[name] = self._kept[name] = _Kept(manifest.state, live)
         self._keys.keep_only(manifest)
         return found
 
@@ -302,7 +294,7 @@ class LiveIndices:
         missing = {n: keys for n, keys in missing.items() if len(waiting[n]) <= MOST_KEPT}
         every = np.unique(np.concatenate([np.empty(0, np.uint64), *missing.values()]))
         for shard in manifest.shards:
-            if mark(shard) not in self._keys:
+            if shard not in self._keys:
                 continue  # every index has looked at it
             known = self._keys(shard)
             rows = np.flatnonzero(np.isin(known.keys, every))

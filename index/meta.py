@@ -12,24 +12,20 @@ from typing import Any
 
 from ris.data.durable import check_blame
 from ris.errors import IndexMissingError, StoreError
-from ris.index import kinds
-from ris.index.damage import damaged, reason
-from ris.index.efforts import Efforts
+from ris.index import FORMER, KINDS
 from ris.index.files import (
     ATTACHED,
-    CODER,
     CODES,
     DENSE,
-    FAISS,
+    GROWING,
     IDS,
-    PROJECTION,
     SPARSE,
     SUMS,
     FileRecord,
-    file_name,
-    is_growing,
+    damaged,
+    reason,
 )
-from ris.index.recall import Recall
+from ris.index.kind import Efforts, Recall
 
 VERSION = 3
 META = "meta.json"
@@ -44,13 +40,13 @@ class IndexMeta:
     """What meta.json says.
 
     Attributes:
-        kind: one of `ris.index.kinds.KINDS`.
+        kind: one of `ris.index.KINDS`.
         rows: N, deleted ones included.
         dims: D.
         build: name of the folder with the files.
         files: record of every file, by name.
-        efforts: `ris.index.efforts.Efforts` as JSON, None for exact kinds.
-        recall: against the exact scan when the index was built; 1 for exact kinds.
+        efforts: `ris.index.kind.Efforts` as JSON, None for kinds that have none.
+        recall: against the exact scan when the index was built; 1 for the exact scan.
         bytes: of all files together.
         built_rows: rows when the index was built, before anything was appended.
         gone: rows that were deleted since.
@@ -75,10 +71,6 @@ class IndexMeta:
     def revision(self) -> int:
         """The latest of its files."""
         return max(record.revision for record in self.files.values())
-
-    def path(self, folder: Path, name: str) -> Path:
-        """Where one of its files lies; KeyError if it has none of that name."""
-        return folder / self.build / file_name(name, self.files[name].revision)
 
     def to_json(self) -> str:
         """Text of meta.json."""
@@ -144,7 +136,8 @@ def seal(value: dict[str, Any]) -> int:
 
 def _check_values(meta: IndexMeta) -> None:
     """Types and ranges; ValueError where one cannot be."""
-    kinds.check_kind(meta.kind)
+    if meta.kind not in KINDS:
+        raise ValueError(f"unknown index kind {meta.kind!r}")
     records = meta.files.values()
     counts = (meta.rows, meta.dims, meta.built_rows, meta.gone, meta.bytes)
     numbers = [n for r in records for n in (r.bytes, r.crc32, r.revision)]
@@ -161,18 +154,14 @@ def _check_values(meta: IndexMeta) -> None:
         raise ValueError("has a version that cannot be")
     if not isinstance(meta.extra, dict):
         raise ValueError("has no table of what else is known")
-    if meta.kind not in ("exact", "flat"):
-        efforts = Efforts.from_json(meta.efforts or {})
-        for effort in (efforts.nearest, efforts.furthest):
-            if not all(type(n) is int and 1 <= n < 1 << 31 for n in (effort.width, effort.factor)):
-                raise ValueError("has an effort that cannot be")
+    if KINDS[meta.kind].tuned:
+        Efforts.from_json(meta.efforts or {})
 
 
 def _check_files(meta: IndexMeta) -> None:
     """Names and sizes; ValueError where they are not those of the kind."""
-    own = {"exact": set[str](), "flat": set(), "sketch": {CODES, CODER}}
-    names = [{*s, SUMS, *own.get(meta.kind, {FAISS, PROJECTION})} for s in (DENSE, SPARSE)]
-    moved = any(record.revision for name, record in meta.files.items() if is_growing(name))
+    names = [{*s, SUMS, *KINDS[meta.kind].files} for s in (DENSE, SPARSE)]
+    moved = any(record.revision for name, record in meta.files.items() if name in GROWING)
     if set(meta.files) - {IDS, ATTACHED} not in names or moved:
         raise ValueError("names other files than its kind has")
     sizes = {name: record.bytes for name, record in meta.files.items()}
@@ -197,11 +186,17 @@ def read_meta(folder: Path) -> IndexMeta:
     folder = Path(folder)
     try:
         text = (folder / META).read_text(encoding="utf-8")
-        version = json.loads(text)["version"]
+        value = json.loads(text)
+        version, anew = value["version"], f"run `ris index --feature {folder.name}`"
         if isinstance(version, int) and 0 < version != VERSION:
             raise StoreError(
                 f"the index {folder} has layout {version}, this version of ris reads {VERSION}: "
-                f"run `ris index --feature {folder.name}`"
+                f"{anew}"
+            )
+        if (kind := value.get("kind")) in FORMER:
+            raise StoreError(
+                f"the index {folder} is of the kind {kind!r}, which this version of ris has no "
+                f"more; {anew} to build it anew"
             )
         return IndexMeta.from_json(text)
     except (FileNotFoundError, NotADirectoryError) as error:

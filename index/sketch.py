@@ -6,27 +6,38 @@ read less, but the rows furthest from a query are spread over all lists and few 
 and they would have to be visited once for each end.
 
 The inner product of codes and query differs from the cosine by what lies outside the basis, at
-most |x_r| |y_r| (see `ris.index.projection`), and by the rounding of the codes, which is smaller.
+most |x_r| |y_r| (see `ris.index.approximate`), and by the rounding of the codes, which is smaller.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from ris.index import kinds
-from ris.index.efforts import Effort, Efforts
-from ris.index.exact import ExactIndex, all_scores, empty_ends, settle
-from ris.index.files import CheckedFile, FileRecord, write_arrays, write_file
-from ris.index.projection import Projection, sample_rows
-from ris.index.searching import Ends, check_filter, check_k, unit_rows
-from ris.index.storage import AnyVectors
+from ris.index.approximate import Approximate, Projection, sample_rows
+from ris.index.files import (
+    CODER,
+    CODES,
+    CheckedFile,
+    FileRecord,
+    Files,
+    damaged,
+    write_arrays,
+    write_file,
+)
+from ris.index.kind import BUFFERS, Efforts
+from ris.index.vectors import StoredVectors
 from ris.ops.scan import CODE_LEVELS, MOST_WIDTH, QUERY_LEVELS, code_ends, half_cosines
 
+DIMS = (256, 128)
+"""Bytes of a row's sketch in a small and in a large collection. Half the bytes cost hard hair
+masks, whose energy is spread the widest, 1 % of recall, and save half of a large scan."""
+SMALL = 64 << 20  # bytes of codes that are read in a few milliseconds
 MARGIN = 1.1  # of the steps over the sample's extremes
 
 
@@ -48,19 +59,19 @@ class Coder:
         return np.ascontiguousarray(self.projection.basis.T, np.float16)
 
     @classmethod
-    def fit(cls, vectors: AnyVectors, seed: int = 0) -> Coder:
+    def fit(cls, vectors: StoredVectors, seed: int = 0) -> Coder:
         """Directions and steps from a random sample of the vectors."""
-        width = kinds.sketch_width(vectors.rows, vectors.dims)
+        width = Sketch.width(vectors.rows, vectors.dims)
         projection = Projection.fit(vectors, width, seed, turned=False)
         inside = projection(sample_rows(vectors, seed))
         steps = np.abs(inside).max(axis=0) * (MARGIN / CODE_LEVELS)
         return cls(projection, np.maximum(steps, 1e-12).astype(np.float32))
 
-    def codes(self, blocks: Iterable[tuple[int, np.ndarray]]) -> Iterable[np.ndarray]:
-        """Blocks of (n, D) float32 rows -> (n, P) int8."""
-        for _, block in blocks:
-            levels = np.rint(self.projection(block) / self.steps)
-            yield levels.clip(-CODE_LEVELS, CODE_LEVELS).astype(np.int8)
+    def codes(self, rows: np.ndarray) -> np.ndarray:
+        """(n, D) float32 rows -> (n, P) int8."""
+        levels = np.rint(self.projection(rows) / self.steps)
+        codes: np.ndarray = levels.clip(-CODE_LEVELS, CODE_LEVELS).astype(np.int8)
+        return codes
 
     def query(self, query: np.ndarray) -> np.ndarray:
         """(D,) float32 -> (P,) int16 whose products with codes order rows as the cosine does."""
@@ -92,86 +103,121 @@ class Coder:
         return cls(projection, steps)
 
 
-class SketchIndex:
-    """Cosine search by codes; see `ris.index.searching.VectorIndex`.
+class Sketch(Approximate):
+    """Cosine search by codes.
 
     Args:
         vectors: for exact scores.
         coder: that the codes were made with.
-        codes: (N, P) int8, usually memory-mapped.
+        files: of the codes, (N, P) int8, memory-mapped, which may be longer; compared with their
+            checksum before they are first used.
         efforts: candidates per end; the width means nothing here.
         alive: rows that were not deleted.
-        check: called once, before the codes are first used.
+
+    Raises:
+        ValueError: the codes are shorter.
     """
 
-    kind = "sketch"
+    name = "sketch"
+    cost = "a mapped byte for each of 128 or 256 directions; reads these, then candidates"
+    files = frozenset((CODES, CODER))
+    factors = (1, 2, 4, 8)
+    one_pass = True
 
     def __init__(
         self,
-        vectors: AnyVectors,
+        vectors: StoredVectors,
         coder: Coder,
-        codes: np.ndarray,
-        efforts: Efforts,
+        files: Files,
+        efforts: Efforts | None = None,
         alive: np.ndarray | None = None,
-        check: Callable[[], None] | None = None,
     ) -> None:
-        self.vectors = vectors
-        self.rows, self.dims = vectors.rows, vectors.dims
-        self.coder, self.codes, self.efforts, self.alive = coder, codes, efforts, alive
-        self._exact = ExactIndex(vectors)
-        self._check = check
+        super().__init__(vectors, efforts, alive)
+        self.coder, self._files = coder, files
+        shape = (vectors.rows, coder.projection.width)
+        self.codes: np.ndarray = np.memmap(files.path(CODES), np.int8, "r", shape=shape).view(
+            np.ndarray
+        )
+        self._checked = False
+        self._grown: CheckedFile | None = None
 
     @classmethod
-    def build(
-        cls, vectors: AnyVectors, codes: Path, seed: int = 0
-    ) -> tuple[SketchIndex, FileRecord]:
-        """Fits the coder and writes the file of codes, reading the vectors block by block.
+    def width(cls, rows: int, dims: int) -> int:
+        """Directions, and bytes of a row."""
+        return min(DIMS[0] if cls.is_small(rows) else DIMS[1], dims, rows)
 
-        Raises:
-            OSError: the file cannot be written.
-        """
-        coder = Coder.fit(vectors, seed)
+    @classmethod
+    def is_small(cls, rows: int) -> bool:
+        """Whether the wider sketch of so many rows is scanned in good time."""
+        return rows * DIMS[0] <= SMALL
+
+    @classmethod
+    def held_bytes(cls, rows: int, dims: int) -> int:
+        """The basis and the codes, which are mapped."""
+        width = cls.width(rows, dims)
+        return BUFFERS + 4 * dims * width + rows * width
+
+    @classmethod
+    def widths(cls, rows: int) -> tuple[int, ...]:
+        """A single one: every search reads all codes."""
+        return (1,)
+
+    @classmethod
+    def aims(cls, rows: int) -> tuple[float, float]:
+        """Small sketches have time for more candidates."""
+        return (0.999, 0.001) if cls.is_small(rows) else super().aims(rows)
+
+    @classmethod
+    def scans(cls, rows: int, among: int, count: int) -> bool:
+        """Where no fewer vectors would be read than by the exact scan."""
+        return 2 * count >= among
+
+    @classmethod
+    def build(cls, vectors: StoredVectors, folder: Path) -> tuple[Sketch, dict[str, FileRecord]]:
+        """Fits the coder and writes the codes."""
+        coder = Coder.fit(vectors)
 
         def write(file: CheckedFile) -> None:
-            for part in coder.codes(vectors.blocks()):
-                file.write(part)
+            for _, block in vectors.blocks():
+                file.write(coder.codes(block))
 
-        record = write_file(codes, write)
-        least = Effort(1)
-        made = cls(vectors, coder, open_codes(codes, vectors, coder), Efforts(least, least))
-        return made, record
+        records = {
+            CODES: write_file(folder / CODES, write),
+            CODER: coder.save(folder / CODER),
+        }
+        return cls(vectors, coder, Files(folder, records)), records
 
-    def search(self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None) -> Ends:
-        """The k nearest and furthest rows; see the protocol."""
-        queries = unit_rows(queries, self.dims, "query")
-        allowed = check_filter(allowed, self.rows, self.alive)
-        ends = empty_ends(len(queries), check_k(k))
-        counts = [
-            kinds.candidates(k, effort.factor)
-            for effort in (self.efforts.nearest, self.efforts.furthest)
-        ]
-        among = self.rows if allowed is None else int(np.count_nonzero(allowed))
-        if 2 * max(counts) >= among:  # no fewer vectors to read than the exact scan
-            return self._exact.search(queries, k, allowed=allowed)
-        if (check := self._check) is not None:
-            check()
-            self._check = None
-        for i, query in enumerate(queries):
-            found = code_ends(self.codes, self.coder.query(query), max(counts), allowed)
-            for hits, rows, count in zip(ends, found, counts, strict=True):
-                settle(self.vectors, query, rows[:count], hits, i, hits is ends.furthest)
-        return ends
+    @classmethod
+    def load(
+        cls, vectors: StoredVectors, files: Files, efforts: Efforts | None, alive: np.ndarray | None
+    ) -> Sketch:
+        """Maps the codes."""
+        return cls(vectors, Coder.load(files.path(CODER), vectors.dims), files, efforts, alive)
 
-    def all_scores(self, query: np.ndarray) -> np.ndarray:
-        """(N,) cosine with every row; see the protocol."""
-        return all_scores(self.vectors, query)
+    def extend(self, rows: np.ndarray) -> None:
+        """Appends the rows' codes to the file."""
+        if self._grown is None:
+            self._grown = CheckedFile(self._files.path(CODES), self._files.records[CODES])
+        self._grown.write(self.coder.codes(rows))
 
+    def save(self, revision: int) -> dict[str, FileRecord]:
+        """Closes the file of codes where it has grown."""
+        return {} if self._grown is None else {CODES: self._grown.close()}
 
-def open_codes(path: Path, vectors: AnyVectors, coder: Coder) -> np.ndarray:
-    """(N, P) int8, memory-mapped; the file may be longer.
+    def abandon(self) -> None:
+        """Closes the file of codes."""
+        if self._grown is not None:
+            self._grown.abandon()
 
-    Raises:
-        ValueError: it is shorter.
-    """
-    shape = (vectors.rows, coder.projection.width)
-    return np.memmap(path, dtype=np.int8, mode="r", shape=shape).view(np.ndarray)
+    def _candidates(
+        self, queries: np.ndarray, counts: tuple[int, int], allowed: np.ndarray | None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        if not self._checked:
+            if zlib.crc32(self.codes.reshape(-1).data) != self._files.records[CODES].crc32:
+                raise damaged(
+                    self._files.folder.parent, f"{CODES} is not the file that was written"
+                )
+            self._checked = True
+        for query in queries:
+            near, far = code_ends(self.codes, self.coder.query(query), max(counts), allowed)
+            yield near[: counts[0]], far[: counts[1]]

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ris.errors import QueryError
+from ris.index.kind import Ends, Hits
 from ris.index.live import LiveIndex
-from ris.index.searching import Ends, Hits
 from ris.query.query_face import QueryFace
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from ris.data.store import Store
 from ris.errors import InputError, QueryError, RisError
 from ris.face_names import FaceId
+from ris.index.kind import Ends, Hits
 from ris.index.live import LiveIndex, LiveIndices
-from ris.index.searching import Ends, Hits
 from ris.query.query_face import QueryFace, face_of_id, new_face, stored_photo
 from ris.query.ranking import Query, ranked, vectors_of
 

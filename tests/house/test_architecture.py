@@ -127,6 +127,23 @@ def test_no_circle_of_imports():
     assert not sorted(arrows)
 
 
+def test_no_index_is_asked_for_its_class():
+    """Kinds of indices differ by their methods, and one table knows them all."""
+    from ris.index import KINDS
+
+    classes = {base.__name__ for kind in KINDS.values() for base in kind.__mro__} - {
+        "object",
+        "ABC",
+    }
+    assert {"Kind", "Exact", "Sketch", "Ivf", "Hnsw"} <= classes
+    for path in (path for room in [*ROOMS, *OUTSIDE] for path in modules(room)):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(func=ast.Name(id="isinstance" | "issubclass"), args=[_, asked]):
+                    names = {n.id for n in ast.walk(asked) if isinstance(n, ast.Name)}
+                    assert not names & classes, f"{path}:{node.lineno}"
+
+
 def test_imported_packages_are_the_repositorys_own():
     for room in [*ROOMS, "cli"]:
         name = "ris" if room == "ris" else f"ris.{room}"

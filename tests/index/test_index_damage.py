@@ -13,19 +13,16 @@ import pytest
 from conftest import ROOT
 
 from ris.errors import StoreError
-from ris.index.appender import IndexAppender
-from ris.index.directory import open_index
+from ris.index import KINDS
+from ris.index.directory import LockedFolder, check_index, open_index
 from ris.index.files import SPARSE, SUMS
-from ris.index.index_checks import check_index
-from ris.index.locked import LockedFolder
+from ris.index.kind import unit_rows
 from ris.index.meta import META
-from ris.index.searching import unit_rows
-from ris.index.writer import IndexWriter
+from ris.index.writing import IndexAppender, IndexWriter
 from ris.ops import scan, sums
 
 DIMS = 48
 ROWS = 700
-KINDS = ("exact", "sketch", "flat", "ivf", "hnsw", "pq")
 
 
 def random_rows(n: int, hard: bool, seed: int = 0) -> np.ndarray:
@@ -122,16 +119,18 @@ def test_damage_of_the_vectors_is_told_by_every_way_to_them(tmp_path, hard, nati
         "scan": lambda opened: opened.index.search(queries[:1], 3),
         "shared scan": lambda opened: opened.index.search(queries, 3),
         "scores": lambda opened: opened.index.all_scores(queries[0]),
-        "some scores": lambda opened: opened.vectors.cosines(unit[0], row),
-        "blocks": lambda opened: list(opened.vectors.blocks()),
-        "some blocks": lambda opened: list(opened.vectors.blocks(row)),
+        "some scores": lambda opened: opened.index.vectors.cosines(unit[0], row),
+        "blocks": lambda opened: list(opened.index.vectors.blocks()),
+        "some blocks": lambda opened: list(opened.index.vectors.blocks(row)),
     }
     if not hard:
-        ways["products"] = lambda opened: opened.vectors.products(unit, 299, 301)
-        ways["some products"] = lambda opened: opened.vectors.products_of(unit, row)
+        ways["products"] = lambda opened: opened.index.vectors.products(unit, 299, 301)
+        ways["some products"] = lambda opened: opened.index.vectors.products_of(unit, row)
     for way, use in ways.items():
         opened = open_index(folder)
-        opened.vectors.cosines(unit[0], np.array([299, 301]))  # rows that are whole stay usable
+        opened.index.vectors.cosines(
+            unit[0], np.array([299, 301])
+        )  # rows that are whole stay usable
         with pytest.raises(StoreError, match=r"row 300 is not what was written.*--rebuild`$"):
             use(opened)
             pytest.fail(way)
@@ -204,8 +203,8 @@ LIMITED = """
 import json, resource, sys
 from pathlib import Path
 import numpy as np
-from ris.index.appender import IndexAppender
-from ris.index.writer import IndexWriter
+from ris.index.writing import IndexAppender
+from ris.index.writing import IndexWriter
 from ris.errors import StoreError
 from test_index_damage import DIMS, META, answers, random_rows, same
 folder, kind, what = Path(sys.argv[1]), *sys.argv[2:4]

@@ -9,12 +9,12 @@ import pytest
 from conftest import ROOT
 
 from ris.errors import IndexMissingError, StoreError
-from ris.index import locked
+from ris.index import directory
 from ris.index.directory import open_index
-from ris.index.exact import SLACK, STRIDE, ExactIndex
+from ris.index.exact import SLACK, STRIDE, Exact
 from ris.index.meta import META, SEAL, read_meta, seal
-from ris.index.vectors import SPARSE, Vectors, decode
-from ris.index.writer import IndexWriter
+from ris.index.vectors import GATHERED, Vectors, decode
+from ris.index.writing import IndexWriter
 
 
 def write_index(folder, rows, kind="exact", **meta):
@@ -57,7 +57,7 @@ def test_both_ends_equal_the_full_ranking(tmp_path, n, active):
     write_index(tmp_path / "eyes", rows)
     queries = random_rows(5, 60, seed=1) * 7.5
     queries[:, active:] = 0
-    assert (active < SPARSE * 60) == (active == 5)
+    assert (active < GATHERED * 60) == (active == 5)
     ends = open_index(tmp_path / "eyes").index.search(queries, 20)
     for i, query in enumerate(queries):
         order, scores = full_ranking(rows, query)
@@ -162,7 +162,7 @@ def test_own_kinds_need_neither_faiss_nor_torch(tmp_path, kind, native):
         "import numpy as np\n"
         "from pathlib import Path\n"
         "from ris.index.directory import open_index\n"
-        "from ris.index.writer import IndexWriter\n"
+        "from ris.index.writing import IndexWriter\n"
         "rows = np.random.default_rng(0).standard_normal((900, 64), np.float32)\n"
         "with IndexWriter(Path(sys.argv[1]), 64) as writer:\n"
         "    writer.append(rows); writer.finish(sys.argv[2], {})\n"
@@ -186,7 +186,7 @@ def test_scan_does_not_hold_the_vectors_in_memory(tmp_path):
     rows, dims = 20_000, 1000  # 80 MB as float32
     path = tmp_path / "vectors.f16"
     np.random.default_rng(0).standard_normal((rows, dims)).astype("<f2").tofile(path)
-    index = ExactIndex(Vectors(path, rows, dims))
+    index = Exact(Vectors(path, rows, dims))
     tracemalloc.start()
     index.search(np.ones((4, dims)), 10)
     peak = tracemalloc.get_traced_memory()[1]
@@ -267,7 +267,7 @@ def test_replacing_leaves_open_indices_alive(tmp_path):
 
 
 def test_one_writer_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(locked, "LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr(directory, "LOCK_TIMEOUT", 0.2)
     with IndexWriter(tmp_path / "eyes", 8) as writer:
         with pytest.raises(StoreError, match="been written by another run"):
             IndexWriter(tmp_path / "eyes", 8)
@@ -288,7 +288,7 @@ def test_a_run_killed_at_any_step_leaves_one_whole_index(tmp_path, step, existin
 import os, signal, sys
 import numpy as np
 from pathlib import Path
-from ris.index.writer import IndexWriter
+from ris.index.writing import IndexWriter
 def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
 step, folder = {step!r}, Path(sys.argv[1])
 writer = IndexWriter(folder, 8)
@@ -296,7 +296,7 @@ writer.append(np.eye(8, dtype='f4'))
 if step == 'append': die()
 if step == 'rename': Path.rename = die
 if step == 'replace': os.replace = die
-if step == 'replaced': writer._folder.clean = die
+if step == 'replaced': writer._lock.clean = die
 writer.finish('exact', {{}})
 """
     run = subprocess.run([sys.executable, "-c", code, folder], cwd=ROOT, capture_output=True)

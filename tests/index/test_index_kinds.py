@@ -1,9 +1,20 @@
-import faiss
-import pytest
+import json
+import re
 
-from ris.index import kinds
-from ris.index.approximate import ApproximateIndex
+import faiss
+import numpy as np
+import pytest
+from command_line import run_ris
+
+from ris.errors import StoreError
+from ris.index import FORMER, KINDS, choose_kind, kind_of
+from ris.index.approximate import MIN_CANDIDATES, candidates
+from ris.index.directory import check_index, open_index
+from ris.index.faiss_kinds import DIMS, Hnsw, Ivf
+from ris.index.kind import BUFFERS
+from ris.index.meta import META, SEAL, read_meta, seal
 from ris.index.vectors import Vectors
+from ris.index.writing import IndexAppender, IndexWriter
 
 GB = 1 << 30
 
@@ -21,70 +32,105 @@ GB = 1 << 30
     ],
 )
 def test_choice_by_size_and_memory(rows, row_bytes, dims, memory, kind):
-    assert kinds.choose_kind(rows, row_bytes, dims, memory) == kind
+    assert choose_kind(rows, row_bytes, dims, memory) == kind
 
 
 def test_chosen_kind_fits_the_memory_it_was_chosen_for():
     for memory in (100 << 20, 150 << 20, 500 << 20, GB, 8 * GB):
-        kind = kinds.choose_kind(1_000_000, 9216, 6752, memory)
-        assert kinds.estimate_bytes(kind, 1_000_000, 6752) <= memory
+        kind = choose_kind(1_000_000, 9216, 6752, memory)
+        assert KINDS[kind].held_bytes(1_000_000, 6752) <= memory
 
 
 def test_estimates_are_ordered_and_grow_with_the_rows():
-    exact, sketch, flat, ivf, hnsw, pq = (
-        kinds.estimate_bytes(kind, 1_000_000, 4512) for kind in kinds.KINDS
-    )
-    assert exact < pq < sketch < ivf < hnsw < flat
-    assert flat >= 1_000_000 * 4512 * 4
-    for kind in kinds.KINDS[1:]:
-        sizes = [kinds.estimate_bytes(kind, rows, 4512) for rows in (1, 1000, 100_000)]
+    exact, sketch, ivf, hnsw = (kind.held_bytes(1_000_000, 4512) for kind in KINDS.values())
+    assert exact < sketch < ivf < hnsw
+    for kind in list(KINDS.values())[1:]:
+        sizes = [kind.held_bytes(rows, 4512) for rows in (1, 1000, 100_000)]
         assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
 
 
 def test_unknown_kind_is_refused():
     with pytest.raises(ValueError, match="unknown index kind 'lsh': one of exact, sketch"):
-        kinds.estimate_bytes("lsh", 10, 10)
+        kind_of("lsh")
 
 
 @pytest.mark.parametrize("rows", [1, 2, 15, 16, 100, 1000, 30_000, 1_000_000])
 def test_parameters_are_sane_for_any_number_of_rows(rows):
-    lists = kinds.lists(rows)
+    lists = Ivf.lists(rows)
     assert 1 <= lists <= max(1, rows // 16)
-    assert lists <= kinds.training_rows(rows) <= rows
-    width = kinds.projected_dims(rows, 6752)
-    assert 1 <= width <= min(rows, kinds.PROJECTED_DIMS)
-    assert width % kinds.code_bytes(width) == 0
-    for kind in ("ivf", "pq"):
-        efforts = kinds.efforts(kind, rows)
-        assert efforts[0] >= 1 and efforts[-1] == lists and list(efforts) == sorted(efforts)
+    assert lists <= Ivf.training_rows(rows) <= rows
+    width = Ivf.width(rows, 6752)
+    assert 1 <= width <= min(rows, DIMS)
+    widths = Ivf.widths(rows)
+    assert widths[0] >= 1 and widths[-1] == lists and list(widths) == sorted(widths)
 
 
 def test_candidates_grow_with_k():
-    assert kinds.candidates(1) == kinds.candidates(10) == kinds.MIN_CANDIDATES
-    assert kinds.candidates(50) == 1000
-    assert kinds.candidates(50, factor=2) == 2000
+    assert candidates(1) == candidates(10) == MIN_CANDIDATES
+    assert candidates(50) == 1000
+    assert candidates(50, factor=2) == 2000
 
 
-@pytest.mark.parametrize("kind", ["ivf", "hnsw", "pq"])
-def test_estimate_covers_the_real_index(kind, tmp_path, random_unit_file):
+@pytest.mark.parametrize("kind", [Ivf, Hnsw])
+def test_estimate_covers_the_real_index(kind, tmp_path):
     rows, dims = 3000, 300
     path, _ = random_unit_file(tmp_path, rows, dims)
-    index = ApproximateIndex.build(kind, Vectors(path, rows, dims))
+    index, _ = kind.build(Vectors(path, rows, dims), tmp_path)
     real = faiss.serialize_index(index._index).nbytes + index.projection.basis.nbytes
-    expected = kinds.estimate_bytes(kind, rows, dims) - kinds.BUFFERS
-    # Code books (256 KiB for pq) do not grow with the rows; the buffers' share covers them.
+    expected = kind.held_bytes(rows, dims) - BUFFERS
     assert 0.6 * expected - (1 << 19) < real < 1.1 * expected + (1 << 19)
 
 
-@pytest.fixture
-def random_unit_file():
-    import numpy as np
+def random_unit_file(folder, rows, dims):
+    values = np.random.default_rng(0).standard_normal((rows, dims), dtype=np.float32)
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    path = folder / "vectors.f16"
+    path.write_bytes(values.astype("<f2").tobytes())
+    return path, values
 
-    def write(folder, rows, dims):
-        values = np.random.default_rng(0).standard_normal((rows, dims), dtype=np.float32)
-        values /= np.linalg.norm(values, axis=1, keepdims=True)
-        path = folder / "vectors.f16"
-        path.write_bytes(values.astype("<f2").tobytes())
-        return path, values
 
-    return write
+# --- one table ------------------------------------------------------------------------------
+
+
+def test_the_table_names_every_kind_and_says_what_it_costs():
+    assert all(kind.name == name and kind.cost for name, kind in KINDS.items())
+    assert not set(FORMER) & set(KINDS)
+
+
+def test_the_command_offers_the_kinds_of_the_table(monkeypatch, capsys):
+    text = "".join(run_ris(monkeypatch, capsys, "index", "--help").out.split())
+    (named,) = re.findall(r"--kind\W*(auto(?:\|[a-z]+)+)", text)
+    assert named.split("|") == ["auto", *KINDS]
+
+
+# --- kinds of earlier versions --------------------------------------------------------------
+
+
+def of_a_former_kind(folder, kind, rows):
+    """An index as an earlier version wrote it."""
+    with IndexWriter(folder, rows.shape[1]) as writer:
+        writer.append(rows, [f"{i}" for i in range(len(rows))])
+        writer.finish("exact" if kind == "flat" else "ivf", {"feature": folder.name})
+    value = json.loads((folder / META).read_text()) | {"kind": kind}
+    del value[SEAL]
+    (folder / META).write_text(json.dumps(value | {SEAL: seal(value)}))
+
+
+@pytest.mark.parametrize("kind", FORMER)
+def test_an_index_of_a_former_kind_says_how_it_is_built_anew(tmp_path, kind):
+    folder = tmp_path / "eyes"
+    rows = np.random.default_rng(0).standard_normal((600, 32)).astype(np.float32)
+    of_a_former_kind(folder, kind, rows)
+    before = sorted(p.name for p in folder.rglob("*"))
+    for use in (read_meta, open_index, check_index, IndexAppender):
+        with pytest.raises(StoreError) as caught:
+            use(folder)
+        text = str(caught.value)
+        assert f"is of the kind '{kind}'" in text and "\n" not in text
+        assert "run `ris index --feature eyes`" in text
+        assert sorted(p.name for p in folder.rglob("*")) == before  # nothing of it is lost
+    with IndexWriter(folder, 32) as writer:
+        writer.append(rows)
+        writer.finish("sketch", {})
+    assert open_index(folder).meta.rows == 600
+    assert len(list(folder.iterdir())) == 2  # the former build is gone

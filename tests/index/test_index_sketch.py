@@ -4,15 +4,13 @@ import numpy as np
 import pytest
 
 from ris.errors import StoreError
-from ris.index import kinds, recall, sketch
-from ris.index.directory import open_index
-from ris.index.exact import ExactIndex
+from ris.index import approximate
+from ris.index.directory import check_index, open_index
+from ris.index.exact import Exact
 from ris.index.files import CODER, CODES, DENSE, SPARSE, SUMS
-from ris.index.index_checks import check_index
-from ris.index.searching import unit_rows
-from ris.index.sparse import SparseVectors
-from ris.index.vectors import Vectors
-from ris.index.writer import IndexWriter
+from ris.index.kind import unit_rows
+from ris.index.vectors import SparseVectors, Vectors
+from ris.index.writing import IndexWriter
 from ris.ops import scan
 
 ROWS, DIMS = 6000, 400
@@ -57,10 +55,10 @@ def test_hard_masks_are_stored_by_their_values(opened):
     names = set(indices["exact"].meta.files)
     assert names == {*(SPARSE if mask == "hard" else DENSE), SUMS}
     stored = unit_rows(rows, DIMS, "index").astype(np.float16).astype(np.float32)
-    read = np.concatenate([b.copy() for _, b in indices["exact"].vectors.blocks()])
+    read = np.concatenate([b.copy() for _, b in indices["exact"].index.vectors.blocks()])
     assert np.array_equal(read, stored)
     some = np.array([ROWS - 1, 0, 17, 17])
-    read = np.concatenate([b.copy() for _, b in indices["exact"].vectors.blocks(some)])
+    read = np.concatenate([b.copy() for _, b in indices["exact"].index.vectors.blocks(some)])
     assert np.array_equal(read, stored[some])
     if mask == "hard":
         share = np.count_nonzero(stored) / stored.size
@@ -104,8 +102,8 @@ def test_candidates_decide_the_recall(opened, monkeypatch):
     """With hardly more candidates than results the codes' rounding shows: they are in use."""
     _, _, _, indices = opened
     index = indices["sketch"].index
-    truth = recall.Truth.measure(index.vectors, queries=40, seed=3)
-    monkeypatch.setattr(kinds, "candidates", lambda k, factor=1: k)
+    truth = approximate.Truth.measure(index.vectors, queries=40, seed=3)
+    monkeypatch.setattr(approximate, "candidates", lambda k, factor=1: k)
     narrow = truth.recall(index)
     assert narrow.nearest < 1 and min(narrow.nearest, narrow.furthest) > 0.5
 
@@ -147,11 +145,11 @@ def test_copies_come_in_row_order_and_few_rows_are_padded(tmp_path, rows, hard):
 def test_codes_do_not_depend_on_the_blocks(opened):
     _, rows, _, indices = opened
     index = indices["sketch"].index
-    again = np.concatenate(list(index.coder.codes([(0, b.copy()) for b in (rows[:0],)])))
+    again = index.coder.codes(rows[:0])
     assert again.shape == (0, index.codes.shape[1])
     vectors = index.vectors
     parts = [b.copy() for _, b in vectors.blocks(np.arange(50))]
-    (whole,) = index.coder.codes([(0, np.concatenate(parts))])
+    whole = index.coder.codes(np.concatenate(parts))
     assert (np.abs(whole.astype(int) - index.codes[:50]) <= 1).all()
 
 
@@ -180,7 +178,9 @@ def test_a_cut_off_sparse_file_is_named(tmp_path):
 def test_block_order_of_the_basis_is_by_strength(opened):
     _, _, _, indices = opened
     index = indices["sketch"].index
-    energy = np.square(index.coder.projection(sketch.sample_rows(index.vectors, 0))).mean(axis=0)
+    energy = np.square(index.coder.projection(approximate.sample_rows(index.vectors, 0))).mean(
+        axis=0
+    )
     assert energy[0] > energy[10] > energy[100]
 
 
@@ -191,7 +191,7 @@ def test_storage_follows_the_first_rows(tmp_path):
         writer.append(rows)
         writer.append(dense)  # sparse storage takes any row
         writer.finish("exact", {})
-    vectors = open_index(tmp_path / "eyes").vectors
+    vectors = open_index(tmp_path / "eyes").index.vectors
     assert isinstance(vectors, SparseVectors) and not isinstance(vectors, Vectors)
-    scores = ExactIndex(vectors).search(dense[5:6], 1).nearest
+    scores = Exact(vectors).search(dense[5:6], 1).nearest
     assert scores.rows[0, 0] == 105 and scores.scores[0, 0] > 0.9999

@@ -18,7 +18,8 @@ from ris.data.metadata import join_metadata
 from ris.data.row_keys import FOOTER
 from ris.data.store import Store
 from ris.errors import IndexMissingError, MismatchError, StoreError
-from ris.index import live, update
+from ris.index import build as building
+from ris.index import live
 from ris.index.build import build_indices, refresh_indices
 from ris.index.directory import open_index
 from ris.index.feature import FeatureIndex
@@ -153,7 +154,7 @@ def test_keys_that_do_not_add_up_are_made_anew(store):
     ("kind", "mask"), [("exact", "soft"), ("sketch", "soft"), ("exact", "hard"), ("hnsw", "soft")]
 )
 def test_a_changed_store_is_searched_as_if_indexed_anew(young, features, kind, mask, monkeypatch):
-    monkeypatch.setattr(update, "DRIFT", 1.0)
+    monkeypatch.setattr(building, "DRIFT", 1.0)
     store, rest = young
     options = MaskOptions(kind=mask)
     build_indices(store, ["eyes", "hair"], kind=kind, options=options)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from ris.commands.face_words import photo_or_id
+from ris.data.row_tensors import row_tensors
 from ris.data.stats_file import style_statistics
 from ris.data.store import Store
 from ris.errors import IndexMissingError, InputError, MismatchError, QueryError, StoreError
 from ris.face_names import FaceId
 from ris.index.build import build_indices, parse_bytes
-from ris.index.rows import row_tensors
 from ris.ingest.pictures.decode import decode_aligned
 from ris.method.normaliser import Normaliser
 from ris.method.representation import DEFAULT_MASK, DEFAULT_NORM, cosine, represent
@@ -137,7 +137,7 @@ def test_what_is_typed_for_features():
 
 def test_hard_masks_kinds_and_norms_are_indexed_as_named(filled, tmp_path):
     store = copy_of(filled, tmp_path)
-    for mask, norm, kind in (("hard", "channel", "flat"), ("hard", "none", "hnsw")):
+    for mask, norm, kind in (("hard", "channel", "ivf"), ("hard", "none", "hnsw")):
         built = build_indices(
             store,
             ["mouth"],

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ris.index.sparse import pack
+from ris.index.vectors import pack
 from ris.ops import native, scan
 from ris.ops.scan import code_ends, half_cosines, row_slices, score_ends, sparse_cosines
 

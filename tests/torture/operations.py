@@ -28,6 +28,7 @@ from ris.data.verify import verify
 from ris.data.views import METADATA
 from ris.errors import RisError
 from ris.face_names import FaceId
+from ris.index import KINDS
 from ris.index.build import build_indices, refresh_indices
 from ris.ingest.alignment.cut import Aligner
 from ris.ingest.embedding import Embedded
@@ -35,9 +36,6 @@ from ris.ingest.pipeline import ingest
 from ris.query.searcher import Searcher
 from tests.torture import stores
 from tests.torture.stores import FACES, FEATURE, SETTINGS, rows
-
-KINDS = ("exact", "sketch", "flat", "ivf", "hnsw", "pq")
-FAISS_KINDS = ("flat", "ivf", "hnsw", "pq")
 
 
 @dataclass(frozen=True)

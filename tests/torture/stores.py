@@ -22,8 +22,7 @@ from ris.data.store import Store
 from ris.data.verify import verify
 from ris.data.views import METADATA, run_sql
 from ris.index.build import build_indices
-from ris.index.directory import open_index
-from ris.index.feature import index_folder
+from ris.index.directory import index_folder, open_index
 from ris.method.layout import StyleLayer
 
 SETTINGS = StoreSettings(

@@ -81,13 +81,11 @@ def warm() -> None:
 
     import ris.commands.ingest_command
     import ris.commands.search_commands
-    import ris.commands.store_commands  # noqa: F401
+    import ris.commands.store_commands
+    import ris.index  # noqa: F401
     from ris import cli  # noqa: F401
     from ris.data.models import (
         torch_files,  # noqa: F401
-    )
-    from ris.index import (
-        kinds,  # noqa: F401
     )
     from ris.ops.native import library
     from tests.torture import targets  # noqa: F401

@@ -20,15 +20,15 @@ from ris.data.models.stylegan2_files import convert, load_stylegan2
 from ris.data.store import Store
 from ris.data.tables import read_table
 from ris.generators.stylegan2 import StyleGAN2Config
+from ris.index import KINDS
 from ris.index.build import build_indices
-from ris.index.feature import index_folder
+from ris.index.directory import index_folder
 from ris.index.meta import read_meta
 from ris.ingest.pictures.decode import decode
 from ris.ingest.sources.sources import find_photos
 from tests.checkpoints import as_nvidia, rosinality, write_pickle
 from tests.torture import stores
 from tests.torture.mutations import Target
-from tests.torture.operations import KINDS
 
 GENERATOR = StyleGAN2Config((8, 8, 8, 8), latent=16, mapping_layers=1)
 PHOTOS = {

@@ -10,12 +10,6 @@ from ris.data import shards
 from ris.data.manifest import StoreSettings
 
 
-def batch_ids(batch: pa.RecordBatch) -> list[str]:
-    """Face ids of a batch of rows."""
-    ids: list[str] = batch.column("id").to_pylist()
-    return ids
-
-
 def row_tensors(
     batch: pa.RecordBatch, settings: StoreSettings
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -23,3 +17,9 @@ def row_tensors(
     sigma = torch.from_numpy(shards.vectors(batch, "sigma").copy())
     scores = torch.from_numpy(shards.vectors(batch, "scores").astype(np.float32))
     return sigma, scores.reshape(len(batch), len(settings.classes), -1)
+
+
+def batch_ids(batch: pa.RecordBatch) -> list[str]:
+    """Face ids of a batch of rows."""
+    ids: list[str] = batch.column("id").to_pylist()
+    return ids

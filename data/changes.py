@@ -1,10 +1,9 @@
-"""Which faces an index was made from, and what the store has gained and lost since.
+"""What a store has gained and lost since somebody looked at its faces.
 
-An index remembers the key (`ris.data.row_keys`) of every face that it has looked at and the shard
-in which that was. Shards never change, so faces in shards that are still there need no look; those
-of a shard that is gone are searched for, by key, in the shards that are new. Photos that are
-touched, renamed or moved, new metadata and merged shards therefore leave an index as good as it
-was.
+Who has looked at them remembers their keys (`ris.data.row_keys`) and the shards in which they were.
+Shards never change, so faces in shards that are still there need no look; those of a shard that is
+gone are searched for, by key, in the shards that are new. Photos that are touched, renamed or
+moved, new metadata and merged shards therefore change nothing.
 """
 
 from __future__ import annotations
@@ -14,13 +13,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
 
+from ris.data import shards
 from ris.data.manifest import Manifest, Shard
+from ris.data.row_keys import COLUMNS
 from ris.data.shards import RowKeys
+from ris.data.store import Store
 from ris.errors import StoreError
 
 GONE = -1
-KeysOf = Callable[[Shard], RowKeys]
 
 
 def mark(shard: Shard) -> str:
@@ -28,14 +30,53 @@ def mark(shard: Shard) -> str:
     return f"{shard.file}:{shard.sha256[:16]}"
 
 
+class ShardKeys:
+    """Ids and keys of shards, each read once; shards that are no longer listed are forgotten.
+
+    Args:
+        store: whose shards they are.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: dict[str, RowKeys] = {}
+
+    def __call__(self, shard: Shard) -> RowKeys:
+        """Ids and keys of a shard's rows.
+
+        Raises:
+            StoreError: it is missing or damaged.
+        """
+        name = mark(shard)
+        if name not in self._kept:
+            found = shards.read_keys(self._store.folder / "faces" / shard.file, shard.keys)
+            if len(found.keys) != shard.rows:
+                raise StoreError(
+                    f"{shard.file} has {len(found.keys)} rows, the store lists {shard.rows}: "
+                    "`ris verify` lists what is lost"
+                )
+            self._kept[name] = found
+        return self._kept[name]
+
+    def __contains__(self, shard: Shard) -> bool:
+        """Whether a shard was read."""
+        return mark(shard) in self._kept
+
+    def keep_only(self, manifest: Manifest) -> None:
+        """Forgets shards that a state of the store does not list."""
+        listed = {mark(shard) for shard in manifest.shards}
+        self._kept = {name: kept for name, kept in self._kept.items() if name in listed}
+
+
 @dataclass(frozen=True)
 class Difference:
-    """What a state of the store has that an index has not, and the other way round.
+    """What a state of the store has that somebody has not looked at, and the
+    other way round.
 
     Attributes:
-        places: (n,) int32 for every face that the index looked at the number of its shard in the
+        places: (n,) int32 for every face that was looked at the number of its shard in the
             manifest, `GONE` where the store has it no more.
-        fresh: for each shard of the manifest the ascending numbers of the rows that the index has
+        fresh: for each shard of the manifest the ascending numbers of the rows that were
             not looked at.
     """
 
@@ -50,7 +91,7 @@ class Difference:
 
     @property
     def new(self) -> int:
-        """Number of faces that the index has not looked at."""
+        """Number of faces that were not looked at."""
         return sum(map(len, self.fresh))
 
 
@@ -94,12 +135,12 @@ class Contents:
             raise ValueError("names a shard that it does not know")
         return cls(marks, keys, places)
 
-    def difference(self, manifest: Manifest, keys_of: KeysOf) -> Difference:
+    def difference(self, manifest: Manifest, keys_of: ShardKeys) -> Difference:
         """Compared with a state of the store.
 
         Args:
             manifest: the state.
-            keys_of: ids and keys of a shard's rows; asked for those that are new only.
+            keys_of: asked for the shards that are new only.
 
         Raises:
             StoreError: a shard is missing or damaged.
@@ -158,39 +199,54 @@ class Contents:
         return Contents(self.marks, self.keys[order], self.places[order])
 
 
-class KeyCache:
-    """Ids and keys of shards, each read once; shards that are no longer listed are forgotten.
+def read_new(
+    store: Store,
+    contents: Contents,
+    take: Callable[[pa.RecordBatch], None],
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Manifest, Contents]:
+    """Reads the faces of a store that were not looked at, whatever other processes add, merge and
+    remove meanwhile.
 
     Args:
-        read: reads those of a shard.
+        store: the store.
+        contents: what was looked at.
+        take: called with rows (columns `COLUMNS`), some dozens at a time.
+        progress: called with rows read and rows to read.
+
+    Returns:
+        a state of the store of which every face has been looked at, and the contents as of that
+        state, those that were read at their end in the order in which they were given to `take`.
+
+    Raises:
+        StoreError: a shard is missing or damaged.
     """
-
-    def __init__(self, read: KeysOf) -> None:
-        self._read = read
-        self._kept: dict[str, RowKeys] = {}
-
-    def __call__(self, shard: Shard) -> RowKeys:
-        """Ids and keys of a shard's rows.
-
-        Raises:
-            StoreError: it is missing or damaged.
-        """
-        name = mark(shard)
-        if name not in self._kept:
-            found = self._read(shard)
-            if len(found.keys) != shard.rows:
-                raise StoreError(
-                    f"{shard.file} has {len(found.keys)} rows, the store lists {shard.rows}: "
-                    "`ris verify` lists what is lost"
-                )
-            self._kept[name] = found
-        return self._kept[name]
-
-    def __contains__(self, name: str) -> bool:
-        """Whether the shard of a `mark` was read."""
-        return name in self._kept
-
-    def keep_only(self, manifest: Manifest) -> None:
-        """Forgets shards that a state of the store does not list."""
-        listed = {mark(shard) for shard in manifest.shards}
-        self._kept = {name: kept for name, kept in self._kept.items() if name in listed}
+    keys_of, done = ShardKeys(store), 0
+    while True:
+        manifest = store.manifest()
+        read: list[int] = []
+        keys, places = [np.empty(0, np.uint64)], [np.empty(0, np.int32)]
+        difference = None
+        try:
+            difference = contents.difference(manifest, keys_of)
+            total = done + difference.new
+            for number, rows in enumerate(difference.fresh):
+                if len(rows):
+                    shard = manifest.shards[number]
+                    path = store.folder / "faces" / shard.file
+                    for part, batch in shards.read_rows(path, rows, COLUMNS):
+                        take(batch)
+                        keys.append(keys_of(shard).keys[part])
+                        places.append(np.full(len(part), number, np.int32))
+                        done += len(part)
+                        if progress:
+                            progress(done, total)
+                read.append(number)
+        except StoreError:
+            if store.manifest().state == manifest.state:
+                raise  # else the shard was merged or replaced: on from the new state
+        if difference is not None:
+            contents = contents.at(manifest, difference, read)
+            contents = contents.plus(np.concatenate(keys), np.concatenate(places))
+            if len(read) == len(manifest.shards):
+                return manifest, contents
