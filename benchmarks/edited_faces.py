@@ -33,12 +33,12 @@ from ris.evaluate.embeddings import Embeddings, Extractor, PooledHead
 from ris.evaluate.frechet import (
     SHARE,
     FrechetResult,
-    Moments,
     compare,
     frechet_distance,
     part_moments,
 )
 from ris.evaluate.markdown import markdown_table
+from ris.evaluate.moments import Moments
 from ris.evaluate.plots import frechet_plot
 from ris.ingest.inversion.optimisation import OptimisationInverter, load_inverter
 from ris.ingest.loaded_models import Models

@@ -13,8 +13,6 @@ from ris.evaluate.embeddings import Embeddings, open_set
 from ris.evaluate.frechet import (
     FrechetResult,
     Line,
-    Moments,
-    Subsets,
     compare,
     evaluate_frechet,
     extrapolate,
@@ -22,6 +20,7 @@ from ris.evaluate.frechet import (
     frechet_distance,
     part_moments,
 )
+from ris.evaluate.moments import Moments, Subsets
 from ris.evaluate.plots import frechet_plot
 from ris.images import from_pixels
 from ris.ingest.alignment.cut import cut_again

@@ -13,7 +13,8 @@ from ris.data.durable import file_sha256
 from ris.data.models.inception_files import load_inception
 from ris.errors import ModelFileError
 from ris.evaluate.embeddings import InceptionPool
-from ris.evaluate.frechet import Moments, frechet_distance
+from ris.evaluate.frechet import frechet_distance
+from ris.evaluate.moments import Moments
 from ris.networks.inception_v3 import InceptionV3, expected_shapes, pool
 
 AUXILIARY = (128 * 768 + 2 * 128) + (768 * 128 * 25 + 2 * 768) + (1000 * 768 + 1000)
