@@ -18,7 +18,7 @@ help:
 	@echo "make results  recompute docs/lab/results.md from a labelled store: STORE=out/celeba/.ris, and"
 	@echo "              of options from one with wider scores: ABLATION=out/celeba128/.ris"
 	@echo "make bench  measure speed and memory; BENCH='--store S --photos P' for faces of your own"
-	@echo "make torture  faults of disks, files, neighbours and limits, see docs/torture.md: MINUTES=60"
+	@echo "make torture  faults of disks, files, neighbours and limits, see docs/lab/faults.md: MINUTES=60"
 	@echo "make setup  make .venv with the ris command in it"
 
 setup: $(STAMP)

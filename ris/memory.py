@@ -14,8 +14,8 @@ def keep_freed_memory() -> bool:
 
     Every layer of a network allocates megabytes and frees them again. By default glibc gives
     such blocks back to the system at once and gets fresh pages for the next layer, which the
-    kernel has to clear first: a render takes twice as long (docs/design.md). Peak memory grows by
-    some hundred megabytes. Settings that the user made (``MALLOC_...``) are left alone.
+    kernel has to clear first: a render takes twice as long (docs/lab/performance.md). Peak memory
+    grows by some hundred megabytes. Settings that the user made (``MALLOC_...``) are left alone.
 
     Returns:
         whether anything was set: False with another C library.

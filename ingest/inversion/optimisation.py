@@ -39,7 +39,7 @@ GUESS_BLOCKS = (4, 10, 15)
 
 @dataclass(frozen=True)
 class OptimisationConfig:
-    """What `OptimisationInverter` does; chosen on aligned real photos, see docs/explanation/inversion.md."""
+    """What `OptimisationInverter` does; chosen on aligned real photos, see docs/lab/inversion.md."""
 
     steps: int = 60  # 25 s of one core: a face may take 30 s
     rate: float = 0.05  # of Adam, in standard deviations of the code; 0.12 lost the guess's hair
@@ -66,7 +66,7 @@ REFINEMENT = OptimisationConfig(
 )
 """From an encoder's code, which is near already. Adam's first steps go equally far along all
 coordinates, which leads away from a good code, so the rate rises slowly; with little momentum
-thirty steps come as near as a hundred and twenty from the mean (docs/explanation/inversion.md)."""
+thirty steps come as near as a hundred and twenty from the mean (docs/lab/inversion.md)."""
 
 
 class FirstGuess:

@@ -57,7 +57,8 @@ class MaskOptions:
 
 
 TRANSFER_MASK = MaskOptions(kind="score")
-"""Masks of transfers: score masks go further than soft ones and spill less (docs/results.md)."""
+"""Masks of transfers: score masks go further than soft ones and spill less, see
+docs/lab/results.md."""
 
 
 @dataclass(frozen=True)

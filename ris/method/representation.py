@@ -12,7 +12,7 @@ from ris.method.normaliser import Normaliser, NormMode
 
 DEFAULT_MASK = MaskOptions()
 DEFAULT_NORM: NormMode = "blend"
-"""How indices are made; chosen on labelled real faces (docs/results.md)."""
+"""How indices are made; chosen on labelled real faces (docs/lab/results.md)."""
 
 
 def represent(
