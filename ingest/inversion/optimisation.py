@@ -39,7 +39,7 @@ GUESS_BLOCKS = (4, 10, 15)
 
 @dataclass(frozen=True)
 class OptimisationConfig:
-    """What `OptimisationInverter` does; chosen on aligned real photos, see docs/lab/inversion.md."""
+    """What `OptimisationInverter` does; chosen on aligned photos, see docs/lab/inversion.md."""
 
     steps: int = 60  # 25 s of one core: a face may take 30 s
     rate: float = 0.05  # of Adam, in standard deviations of the code; 0.12 lost the guess's hair

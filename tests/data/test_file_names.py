@@ -141,7 +141,7 @@ def parts_of(path: str, fold: bool, stem: bool = False) -> list[str]:
 
 
 def oracle(name: str, photos: list[str]) -> set[str]:
-    """The photos that a name may mean, photo by photo and part by part (docs/reference/tables.md)."""
+    """The photos that a name may mean, photo by photo, part by part (docs/reference/tables.md)."""
     plain = name.removeprefix("file://")
     for stem, fold in product((False, True), (False, True)):
         for reading in (unquote(plain),) if plain != name else (name, unquote(name)):
