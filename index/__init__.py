@@ -39,7 +39,8 @@ def choose_kind(rows: int, row_bytes: float, dims: int, memory: int = DEFAULT_ME
 
     ``exact`` while the vectors' files are small, ``sketch`` above that, and ``exact`` again where
     not even the codes fit the memory. FAISS's kinds are never chosen: the sketch finds both ends
-    in one pass, with higher recall and in less time than lists or graphs (docs/search.md).
+    in one pass, with higher recall and in less time than lists or graphs; see
+    docs/explanation/search.md.
 
     Args:
         rows: N.

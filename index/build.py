@@ -43,7 +43,7 @@ from ris.method.representation import DEFAULT_MASK, DEFAULT_NORM, represent
 from ris.notices import warn
 
 DEFAULT_FEATURES = ("eyes", "nose", "mouth", "hair", "pose")
-DRIFT = 0.025  # leaves 97 % of the top ten as they were, at either end (docs/search.md)
+DRIFT = 0.025  # leaves 97 % of the top ten as they were, at either end (docs/explanation/search.md)
 GROWTH = 0.5
 GONE = 0.2
 _UNITS = {"": 1, "B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
