@@ -14,7 +14,7 @@ help:
 	@echo "make core   run the core of the tests on the oldest and the newest Python, with the lowest and"
 	@echo "            the newest versions of dependencies"
 	@echo "make lint   set up, then run ruff and mypy"
-	@echo "make docs   write docs/reference/commands.md from the commands' help"
+	@echo "make docs   write the reference pages of commands and of Python"
 	@echo "make results  recompute docs/lab/results.md from a labelled store: STORE=out/celeba/.ris, and"
 	@echo "              of options from one with wider scores: ABLATION=out/celeba128/.ris"
 	@echo "make bench  measure speed and memory; BENCH='--store S --photos P' for faces of your own"
@@ -45,6 +45,7 @@ lint: setup
 
 docs: setup
 	$(BIN)/python -m typer cli.py utils docs --name ris --output docs/reference/commands.md
+	$(BIN)/python docs/make_python.py
 
 STORE ?= out/celeba/.ris
 IDENTITY ?= identity

@@ -1,4 +1,4 @@
-"""`ris catalog`: the clusters of activations and their classes."""
+"""`ris catalogue`: the clusters of activations and their classes."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
+import ris
 from ris.commands.options import (
-    CatalogOption,
+    CatalogueOption,
     DeviceName,
     DeviceOption,
     GeneratorOption,
     JsonOption,
     StoreOption,
 )
-from ris.commands.stores import home
-from ris.commands.terminal import plain, print_json, progress_bar, shown
-from ris.errors import InputError
+from ris.commands.terminal import plain, print_json, progress_bar
+from ris.places import shown
 
 app = typer.Typer(
     help="The feature catalogue: clusters of activations.",
@@ -42,36 +42,31 @@ def fit(
 ) -> None:
     """Learn the clusters anew from generated faces, without labels.
 
-    Example: ris catalog fit --clusters 128 --out my.safetensors
+    Example: ris catalogue fit --clusters 128 --out my.safetensors
     """
-    if out is None and generator is None:
-        raise InputError("name the file to write with --out")
-    from ris.ingest.catalogue_fitting import refit
-
     with progress_bar("fitting", as_json) as progress:
-        file, catalogue = refit(
+        fitted = ris.fit_catalogue(
             out,
-            generator_file=generator,
-            store=home(store),
             clusters=clusters,
             faces=faces,
             seed=seed,
+            generator=generator,
+            folder=store,
             device=device.value,
             progress=progress,
         )
-    facts = {"file": file, "clusters": catalogue.clusters, "catalogue": catalogue.fingerprint}
     if as_json:
-        print_json(facts)
+        print_json(fitted.to_dict())
     elif out is None:
-        print(f"{facts['clusters']} clusters in {plain(shown(file))}, where ris ingest finds them")
+        print(f"{len(fitted)} clusters in {plain(shown(fitted.file))}, where ris ingest finds them")
     else:
-        print(f"{facts['clusters']} clusters in {out}; use it with ris ingest --catalog {out}")
+        print(f"{len(fitted)} clusters in {out}; use it with ris ingest --catalogue {out}")
 
 
 @app.command()
 def show(
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("catalog.png"),
-    catalog: CatalogOption = None,
+    catalogue: CatalogueOption = None,
     faces: Annotated[int, typer.Option(help="Number of generated faces.")] = 8,
     seed: Annotated[int, typer.Option(help="First seed.")] = 0,
     generator: GeneratorOption = None,
@@ -81,22 +76,20 @@ def show(
 ) -> None:
     """Draw the catalogue's classes over generated faces.
 
-    Example: ris catalog show --out catalog.png
+    Example: ris catalogue show --out catalog.png
     """
-    from ris.query.catalogue_sheet import draw
-
-    areas = draw(
+    drawn = ris.draw_catalogue(
         out,
-        catalog,
-        generator_file=generator,
-        store=home(store),
+        catalogue,
         faces=faces,
         seed=seed,
+        generator=generator,
+        folder=store,
         device=device.value,
     )
     if as_json:
-        print_json({"file": out, "area": areas})
+        print_json(drawn.to_dict())
     else:
         print(f"{out}: share of the picture, mean over {faces} faces")
-        for name, area in areas.items():
+        for name, area in drawn.area.items():
             print(f"  {name:<11} {area:.1%}")

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
+import ris
 from ris.commands.options import JsonOption, Norm, PlotOption, StoreOption
-from ris.commands.stores import open_store
 from ris.commands.terminal import print_json, progress_bar
 from ris.errors import InputError
 
@@ -55,21 +55,18 @@ def eval_trsi(
 
     Example: ris eval trsi --k 5 --identity identity --plot trsi.png
     """
-    opened = open_store(store)
-    from ris.evaluate.plots import check_plot, trsi_plot
-    from ris.evaluate.retrieval import rank_store, row_ids
-    from ris.evaluate.rivals import compared
-    from ris.evaluate.trsi import identities, trsi
-
-    if plot:
-        check_plot(plot)
-    people = identities(opened, row_ids(opened), identity)
+    faces = ris.open(store)
     with progress_bar("ranking", as_json) as progress:
-        ways = compared(norm.value, rivals=rivals, progress=progress)
-        found = rank_store(opened, ways, k=k, queries=queries, seed=seed, progress=progress)
-    result = trsi(found, people)
-    if plot:
-        trsi_plot(result, plot)
+        result = faces.evaluation.trsi(
+            k=k,
+            queries=queries,
+            identity=identity,
+            rivals=rivals,
+            norm=norm.value,
+            seed=seed,
+            plot=plot,
+            progress=progress,
+        )
     _print_result(result, as_json)
 
 
@@ -91,26 +88,18 @@ def eval_ams(
 
     Example: ris eval ams --k 5 --queries 500 --rivals
     """
-    opened = open_store(store)
-    from ris.evaluate.ams import LABELS, ams
-    from ris.evaluate.attribute_labels import predicted_labels, read_labels
-    from ris.evaluate.plots import ams_plot, check_plot
-    from ris.evaluate.retrieval import rank_store, row_ids
-    from ris.evaluate.rivals import compared
-
-    if plot:
-        check_plot(plot)
+    faces = ris.open(store)
     with progress_bar("reading labels", as_json) as progress:
-        if labels is Labels.predicted:
-            known = predicted_labels(opened, opened.manifest(), LABELS, progress=progress)
-        else:
-            known = read_labels(opened, row_ids(opened), LABELS)
-    with progress_bar("ranking", as_json) as progress:
-        ways = compared(norm.value, rivals=rivals, progress=progress)
-        found = rank_store(opened, ways, k=k, queries=queries, seed=seed, progress=progress)
-    result = ams(found, known)
-    if plot:
-        ams_plot(result, plot)
+        result = faces.evaluation.ams(
+            k=k,
+            queries=queries,
+            rivals=rivals,
+            labels=labels.value,
+            norm=norm.value,
+            seed=seed,
+            plot=plot,
+            progress=progress,
+        )
     if as_json:
         print_json(result.to_json())
     else:
@@ -131,23 +120,11 @@ def eval_ablation(
 
     Example: ris eval ablation --identity identity
     """
-    opened = open_store(store)
-    from ris.evaluate.ablation import AblationResult, variants
-    from ris.evaluate.ams import LABELS, ams
-    from ris.evaluate.attribute_labels import read_labels
-    from ris.evaluate.plots import ablation_plot, check_plot
-    from ris.evaluate.retrieval import rank_store, row_ids
-    from ris.evaluate.trsi import identities, trsi
-
-    if plot:
-        check_plot(plot)
-    ids = row_ids(opened)
-    people, labels = identities(opened, ids, identity), read_labels(opened, ids, LABELS)
+    faces = ris.open(store)
     with progress_bar("ranking", as_json) as progress:
-        found = rank_store(opened, variants, k=k, queries=queries, seed=seed, progress=progress)
-    result = AblationResult(trsi(found, people), ams(found, labels))
-    if plot:
-        ablation_plot(result, plot)
+        result = faces.evaluation.ablation(
+            k=k, queries=queries, identity=identity, seed=seed, plot=plot, progress=progress
+        )
     _print_result(result, as_json)
 
 
@@ -159,16 +136,9 @@ def eval_attributes(
 
     Example: ris eval attributes --store celeba/.ris
     """
-    opened = open_store(store)
-    from ris.evaluate.attributes import evaluate_attributes
-    from ris.evaluate.plots import attributes_plot, check_plot
-
-    if plot:
-        check_plot(plot)
+    faces = ris.open(store)
     with progress_bar("reading photos", as_json) as progress:
-        report = evaluate_attributes(opened, progress=progress)
-    if plot:
-        attributes_plot(report, plot)
+        report = faces.evaluation.attributes(plot=plot, progress=progress)
     _print_result(report, as_json)
 
 
@@ -191,28 +161,16 @@ def eval_submembership(
     Example: ris eval submembership --features hair,mouth --plot ratios.svg
     """
     names, counts = _words(features), _numbers(clusters, "--clusters")
-    opened = open_store(store)
-    from ris.evaluate import cluster_sheet, plots, submembership
-
+    measures = ris.open(store).evaluation
     if sheet:
-        facts = cluster_sheet.make_sheet(opened, names, counts, sheet, faces=faces, seed=seed)
+        facts = measures.cluster_sheet(sheet, names, counts, faces=faces, seed=seed)
         print_json(facts) if as_json else print(f"{sheet}: {facts['title']}")
         return
-    if plot:
-        plots.check_plot(plot)
     with progress_bar("clustering", as_json) as progress:
-        result = submembership.evaluate_submembership(
-            opened,
-            features=names,
-            clusters=counts,
-            top=top,
-            faces=faces,
-            seed=seed,
-            progress=progress,
+        result = measures.submembership(
+            names, counts, top=top, faces=faces, seed=seed, plot=plot, progress=progress
         )
     _print_result(result, as_json)
-    if plot:
-        plots.submembership_plot(result, plot)
 
 
 @app.command("frechet")
@@ -235,25 +193,18 @@ def eval_frechet(
 
     Example: ris eval frechet edited/ photos/ --plot frechet.svg
     """
-    from ris.ingest.sources.folders import is_pattern
-
-    for name in (first, second):
-        if not is_pattern(name) and not Path(name).expanduser().exists():
-            raise InputError(f"no file or folder {name}")
-    from ris.evaluate import plots
-    from ris.evaluate.embeddings import InceptionPool
-    from ris.evaluate.frechet import evaluate_frechet
-
-    if plot:
-        plots.check_plot(plot)
-    network = InceptionPool(weights) if weights else None
     with progress_bar("reading photos", as_json) as progress:
-        result = evaluate_frechet(
-            first, second, sizes=sizes, share=share, seed=seed, network=network, progress=progress
+        result = ris.frechet(
+            first,
+            second,
+            weights=weights,
+            sizes=sizes,
+            share=share,
+            seed=seed,
+            plot=plot,
+            progress=progress,
         )
     _print_result(result, as_json)
-    if plot:
-        plots.frechet_plot({f"{first} - {second}": result}, plot)
 
 
 class _Result(Protocol):

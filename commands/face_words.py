@@ -1,50 +1,56 @@
-"""Words that name the faces of searches and edits, and ranges of alpha; nothing heavy is loaded, so
-that a mistake is told at once."""
+"""Faces, features and ranges as they are typed."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from ris import FaceId, Seed
 from ris.errors import InputError
-from ris.face_names import FaceId, Seed
 
 SEED = re.compile(r"seed:(\d{1,9})(?:@(\d*\.?\d+))?")
 """``seed:7``, or ``seed:7@0.5`` for another truncation than the usual one."""
 
 
 def photo_or_id(word: str) -> Path | FaceId:
-    """What a word of the command line means: the photo of that path, or else an id.
-
-    For nothing but what the user of this machine typed: a text that comes from elsewhere and is
-    an id must never be read as a path. Whether there is such a photo or id shows when it is read.
-    """
+    """What one word of a query names: a photo where it is, or looks like, a path; else the id of a
+    stored face."""
     path = Path(word).expanduser()
-    # unlike Path's, these take names that are longer than the system's
-    there = os.path.isfile(path) or (bool(word.strip()) and os.path.isdir(path))
-    return path if there or path.suffix or len(path.parts) > 1 else FaceId(word)
+    is_path = os.path.exists(path) or path.suffix or os.sep in word
+    return path if is_path and word.strip() else FaceId(word)
 
 
-def face_named(word: str, *, store: bool) -> Path | FaceId | Seed:
-    """What a word names: a photo that is there by its path, a seed, or else a face's id.
-
-    Args:
-        word: a photo's path, ``seed:N``, or, with a store, the id of a face.
-        store: whether there is one.
+def face_named(word: str) -> Path | FaceId | Seed:
+    """What one word of a transfer names: a seed, or what `photo_or_id` says.
 
     Raises:
-        InputError: no such photo, no seed, or an id without a store.
+        InputError: no seed.
     """
-    if word.startswith("seed:"):
-        return _seed(word)
-    found = photo_or_id(word)
-    if isinstance(found, Path) and not os.path.isfile(found):
-        raise InputError(f"no photo {word}")
-    if isinstance(found, FaceId) and not store:
-        raise InputError(f"{word!r} is no photo, and there is no store to look up a face's id in")
-    return found
+    return _seed(word) if word.startswith("seed:") else photo_or_id(word)
+
+
+def parse_features(values: Sequence[str]) -> dict[str, float]:
+    """``["eyes:2", "mouth"]`` -> ``{"eyes": 2.0, "mouth": 1.0}``.
+
+    Raises:
+        InputError: a weight that is no number, or a feature that is named twice, or none.
+    """
+    features: dict[str, float] = {}
+    for value in (part for text in values for part in text.replace(",", " ").split()):
+        name, _, weight = value.partition(":")
+        try:
+            number = float(weight) if weight else 1.0
+        except ValueError as e:
+            raise InputError(f"{value!r}: a weight is a number, as in eyes:2") from e
+        if name in features:
+            raise InputError(f"feature {name!r} is given twice")
+        features[name] = number
+    if not features:
+        raise InputError("name at least one feature, as in --feature eyes")
+    return features
 
 
 def sweep_named(text: str) -> tuple[float, float]:

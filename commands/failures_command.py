@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+import ris
 from ris.commands.ingest_report import print_reasons
 from ris.commands.options import JsonOption, StoreOption
-from ris.commands.stores import open_store
 from ris.commands.terminal import plain, print_json
 
 
@@ -37,14 +37,7 @@ def failures(
 
     Example: ris failures --stage decode
     """
-    from ris.data.failures import damaged, read_failures
-    from ris.data.sealed import DamagedError
-
-    wanted = {s.value for s in stage or Stage}
-    try:
-        found = [f for f in read_failures(open_store(store)) if f.stage in wanted]
-    except DamagedError as e:
-        raise damaged(e) from e
+    found = ris.open(store).failures([s.value for s in stage] if stage else None)
     if as_json:
         print_json([vars(f) for f in found])
         return

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+import ris
 from ris.commands.ingest_report import print_joined, print_report, why_nothing
 from ris.commands.options import (
     AlignedInput,
-    CatalogOption,
+    CatalogueOption,
     DeviceName,
     DeviceOption,
     GeneratorOption,
     JsonOption,
     StoreOption,
 )
-from ris.commands.stores import bring_up_to_date, home
-from ris.commands.terminal import plain, print_json, progress_bar, shown
+from ris.commands.terminal import notify, plain, print_json, progress_bar
 from ris.errors import InputError
+from ris.places import shown
 
 
 class Format(str, Enum):
@@ -48,24 +49,23 @@ def sample(
 
     Example: ris sample faces/ --n 200 --seed 0
     """
-    from ris.data.models.shipped import load_generator
-    from ris.ingest import sampling
-
     with progress_bar("rendering", as_json) as progress:
-        rendered = sampling.sample(
+        report = ris.sample(
             folder,
-            load_generator(generator, device=device.value),
-            n=n,
+            n,
             seed=seed,
             truncation=truncation,
             size=size,
-            suffix=f".{form.value}",
-            progress=(lambda done: progress(done, n)) if progress else None,
+            format=form.value,
+            generator=generator,
+            device=device.value,
+            progress=progress,
         )
     if as_json:
-        print_json({"folder": folder, "rendered": rendered, "kept": n - rendered})
+        print_json(report.to_dict())
     else:
-        print(f"{rendered} faces rendered, {n - rendered} were there; now: ris ingest {folder}")
+        done = f"{report.rendered} faces rendered, {report.kept} were there"
+        print(f"{done}; now: ris ingest {folder}")
 
 
 class FaceChoice(str, Enum):
@@ -83,13 +83,6 @@ class EngineKind(str, Enum):
     torch = "torch"
 
 
-class InverterKind(str, Enum):
-    """How a photo becomes a code, without a file."""
-
-    encoder = "encoder"
-    optimisation = "optimisation"
-
-
 InverterOption = Annotated[
     str | None,
     typer.Option(
@@ -98,16 +91,6 @@ InverterOption = Annotated[
         "(default: as the store's faces, else encoder).",
     ),
 ]
-
-
-def _inverter(given: str | None) -> dict[str, Any]:
-    """The settings of `Models` behind --inverter."""
-    if given is None or given in InverterKind.__members__:
-        return {"inverter_kind": given}
-    path = Path(str(given))
-    if not path.suffix:
-        raise InputError(f"--inverter is encoder, optimisation or a file (.pt), not {given!r}")
-    return {"inverter_file": path}
 
 
 def ingest(
@@ -152,7 +135,7 @@ def ingest(
     ] = EngineKind.auto,
     raw: Annotated[bool, typer.Option("--raw", help="No instance norm in the scores.")] = False,
     prune: Annotated[bool, typer.Option(help="Remove faces whose photo is gone.")] = False,
-    catalog: CatalogOption = None,
+    catalogue: CatalogueOption = None,
     generator: GeneratorOption = None,
     device: DeviceOption = DeviceName.auto,
     index: Annotated[
@@ -167,17 +150,13 @@ def ingest(
 
     Example: ris ingest celebahq/ --metadata labels.csv
     """
-    from ris.ingest.loaded_models import Models
-    from ris.ingest.run import ingest_collection
-    from ris.ingest.sources.sources import briefly
-
-    target = home(store)
-    models = Models(
-        generator_file=generator,
-        catalogue_path=catalog,
+    faces_of = ris.Collection.at(
+        store,
+        generator=generator,
+        catalogue=catalogue,
         max_resolution=max_resolution or None,
         instance_norm=not raw,
-        **_inverter(inverter),
+        inverter=inverter,
         refine=refine,
         engine=engine.value,
         aligned=aligned.value,
@@ -185,45 +164,29 @@ def ingest(
         device=device.value,
     )
     with progress_bar("ingesting", as_json) as progress:
-        done = ingest_collection(
+        report = faces_of.ingest(
             photos,
-            target,
-            models,
             latents=latents,
             metadata=metadata,
             metadata_key=metadata_key,
             prune=prune,
+            index=index,
             progress=progress,
         )
-    report = done.report
-    indices = bring_up_to_date(done.store, quiet=as_json) if index else {}
+    for done in report.indices.values():
+        if done.error is not None:
+            notify(f"the faces are in the store, but an index is not up to date: {done.error}")
     if as_json:
-        print_json(
-            {
-                "ingested": report.ingested,
-                "photos": report.photos,
-                "skipped": report.skipped,
-                "failed": report.failed,
-                "not_pictures": report.not_pictures,
-                "left_out": dict(report.left_out),
-                "files": report.files,
-                "pruned": done.pruned,
-                "failures": [vars(f) for f in report.failures],
-                **({"metadata": vars(done.labelled)} if done.labelled else {}),
-                "engine": models.embedder.engine_used,
-                "seconds": round(report.seconds, 3),
-                "indices": indices,
-            }
-        )
+        print_json(report.to_dict())
     else:
         print_report(report)
-        if done.pruned:
-            print(f"{done.pruned} faces removed, their photos are gone")
-        if done.labelled:
-            print_joined(done.labelled)
-        fresh = [feature for feature, told in indices.items() if "error" not in told]
+        if report.pruned:
+            print(f"{report.pruned} faces removed, their photos are gone")
+        if report.metadata:
+            print_joined(report.metadata)
+        fresh = [feature for feature, done in report.indices.items() if done.error is None]
         ready = f"indices up to date: {', '.join(fresh)}" if fresh else "now: ris index --all"
-        held = f"{plain(shown(done.store.folder))} holds {done.faces} faces"
-        print(f"{held}; {ready}" if done.faces else held)
+        held = f"{plain(shown(report.folder))} holds {report.faces} faces"
+        print(f"{held}; {ready}" if report.faces else held)
     if not report.held:
-        raise InputError(why_nothing(report, briefly(photos)))
+        raise InputError(why_nothing(report))

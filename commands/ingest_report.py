@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from ris.commands.terminal import plain
 
 if TYPE_CHECKING:
-    from ris.data.metadata import Joined
-    from ris.ingest.outcomes import IngestReport
+    from ris import IngestReport, Joined
 
 REASONS = 10
 """So many reasons of failures are shown by themselves, the commonest."""
@@ -27,7 +26,7 @@ def print_report(report: IngestReport) -> None:
         print(f"  {plain(failure.path)}: {plain(failure.reason)}")
     if report.failed > 10:
         print(f"  and {report.failed - 10} more: ris failures")
-    others = report.left_out + Counter({"not a picture": report.not_pictures})
+    others = Counter(report.left_out) + Counter({"not a picture": report.not_pictures})
     if others:
         ordered = sorted(others.items(), key=lambda entry: (-entry[1], entry[0]))
         counts = ", ".join(f"{count} x {reason}" for reason, count in ordered)
@@ -44,13 +43,13 @@ def print_reasons(reasons: Counter[str]) -> None:
         print(f"  {rest} x {len(reasons) - REASONS} other reasons")
 
 
-def why_nothing(report: IngestReport, named: str) -> str:
+def why_nothing(report: IngestReport) -> str:
     """Why none of the photos that were named is in the store."""
     if not report.failed:
-        return f"no photos in {named}"
+        return f"no photos in {report.named}"
     if report.failed == 1:
-        return f"no face from {named}: {report.failures[0].reason}"
-    return f"no face from {named}: {report.failed} photos failed, `ris failures` lists them"
+        return f"no face from {report.named}: {report.failures[0].reason}"
+    return f"no face from {report.named}: {report.failed} photos failed, `ris failures` lists them"
 
 
 def print_joined(joined: Joined) -> None:

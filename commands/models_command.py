@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from enum import Enum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+import ris
 from ris.commands.options import JsonOption
 from ris.commands.terminal import print_json
 from ris.errors import InputError
@@ -40,37 +40,24 @@ def models(
     if action is ModelsAction.convert:
         _convert(names or [], as_json)
         return
-    from ris.data.models.registry import model_file, models_folder, pull, registry, state
-
-    wanted = [model_file(n) for n in names or ()] or [
-        m for m in registry().values() if not (action is ModelsAction.pull and m.optional)
-    ]
-    entries = []
-    for model in wanted:
-        if action is ModelsAction.pull:
-            pull(model, force=force)
-        facts = {k: getattr(model, k) for k in ("name", "purpose", "licence", "author", "source")}
-        facts |= {model.origin: f"{model.package}=={model.version}", "optional": model.optional}
-        entries.append(facts | {"state": state(model)})
+    named = names or ()
+    entries = ris.pull(*named, force=force) if action is ModelsAction.pull else ris.models(*named)
     if as_json:
-        print_json({"folder": models_folder(), "models": entries})
+        print_json({"folder": ris.models_folder(), "models": [e.to_dict() for e in entries]})
         return
-    print(f"model files in {models_folder()}")
+    print(f"model files in {ris.models_folder()}")
     for e in entries:
-        optional = ", optional" if e["optional"] else ""
-        print(f"\n{e['name']}  [{e['state']}{optional}]\n  {e['purpose']}")
-        print(f"  licence  {e['licence']}, {e['author']}\n  origin   {e['source']}")
-        origin = "wheel" if "wheel" in e else "npm"
-        print(f"  {origin:<8} {e[origin]}")
+        optional = ", optional" if e.optional else ""
+        print(f"\n{e.name}  [{e.state}{optional}]\n  {e.purpose}")
+        print(f"  licence  {e.licence}, {e.author}\n  origin   {e.source}")
+        print(f"  {e.origin:<8} {e.package}")
 
 
 def _convert(names: list[str], as_json: bool) -> None:
-    from ris.data.models.stylegan2_files import convert
-
     if len(names) != 2:
         raise InputError("convert takes two files, as in `ris models convert ffhq.pkl ffhq.pt`")
-    facts = convert(Path(names[0]), Path(names[1]))
+    done = ris.convert(*names)
     if as_json:
-        print_json(facts)
+        print_json(done.to_dict())
     else:
-        print(f"{facts['file']}: {facts['generator']}, {facts['size']} px")
+        print(f"{done.file}: {done.generator}, {done.size} px")

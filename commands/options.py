@@ -52,8 +52,9 @@ DeviceOption = Annotated[
     DeviceName,
     typer.Option("--device", help="Where networks run; auto: a CUDA device where there is one."),
 ]
-CatalogOption = Annotated[
-    Path | None, typer.Option("--catalog", help="A feature catalogue's file (default: shipped).")
+CatalogueOption = Annotated[
+    Path | None,
+    typer.Option("--catalogue", "--catalog", help="A feature catalogue's file (default: shipped)."),
 ]
 GeneratorOption = Annotated[
     Path | None,

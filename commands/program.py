@@ -20,6 +20,15 @@ class OutputError(RisError):
     """What a command prints cannot be written."""
 
 
+def show_version(wanted: bool) -> None:
+    """Prints the version and ends, if it is asked for."""
+    if wanted:
+        from ris import __version__
+
+        print(f"ris {__version__}")
+        sys.exit(0)
+
+
 def run(app: Callable[[], Any]) -> None:
     """Runs a Typer application as a program: errors become one line on stderr and exit status 1
     (usage errors: 2, an interrupt: 130)."""

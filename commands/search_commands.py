@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import ris
 from ris.choices import TAU
+from ris.commands.face_words import parse_features, photo_or_id
 from ris.commands.options import (
     AlignedInput,
     DeviceName,
@@ -19,12 +22,12 @@ from ris.commands.options import (
     Norm,
     StoreOption,
 )
-from ris.commands.stores import build_missing, open_store
-from ris.commands.terminal import notify, plain, print_json, progress_bar, shown
+from ris.commands.terminal import notify, plain, print_json, progress_bar
 from ris.errors import InputError, RisError
+from ris.places import shown
 
 if TYPE_CHECKING:
-    from ris.query.searcher import Match, SearchResult
+    from ris import SearchResult
 
 
 class Kind(str, Enum):
@@ -56,45 +59,34 @@ def index(
     """
     if bool(feature) == every:
         raise InputError("name features with --feature, or take --all (one of the two)")
-    opened = open_store(store)
-    from ris.index.feature import check_feature
-
-    for name in feature or []:  # before what takes seconds to load
-        check_feature(opened.settings, name)
-    from ris.index.build import DEFAULT_FEATURES, build_indices, parse_bytes
-    from ris.method.masks import MaskOptions
-
-    names = list(DEFAULT_FEATURES) if every else list(dict.fromkeys(feature or []))
-    try:
-        options = MaskOptions(kind=mask.value, tau=tau, to_image=to_image)
-    except ValueError as e:
-        raise InputError(str(e)) from e
+    faces = ris.open(store)
     with progress_bar("indexing", as_json) as progress:
-        built = build_indices(
-            opened,
-            names,
-            options=options,
-            norm=norm.value,
+        report = faces.index(
+            None if every else feature,
             kind=kind.value,
-            memory=parse_bytes(memory),
+            mask=mask.value,
+            tau=tau,
+            to_image=to_image,
+            norm=norm.value,
+            memory=memory,
             rebuild=rebuild,
             progress=progress,
         )
     if as_json:
-        print_json({name: report.to_dict() for name, report in built.items()})
+        print_json(report.to_dict())
         return
-    for name, report in built.items():
-        meta, recall = report.meta, report.meta.recall
+    for made in report:
         print(
-            f"{name:<11} {meta.kind:<6} {report.faces} faces x {meta.dims} dimensions, "
-            f"{meta.bytes / 2**20:.1f} MB, recall@{recall.k} against the exact scan: "
-            f"nearest {recall.nearest:.3f}, furthest {recall.furthest:.3f}"
+            f"{made.feature:<11} {made.kind:<6} {made.faces} faces x {made.dims} dimensions, "
+            f"{made.bytes / 2**20:.1f} MB, recall@{made.k} against the exact scan: "
+            f"nearest {made.recall['nearest']:.3f}, furthest {made.recall['furthest']:.3f}"
         )
-        if not report.built:
-            changes = f"{report.appended} faces added, {report.removed} removed"
-            print(f"{'':<11} brought up to date: {changes}")
-        if report.without_feature:
-            print(f"{'':<11} {report.without_feature} faces do not show it and are left out")
+        if made.appended is not None:
+            print(
+                f"{'':<11} brought up to date: {made.appended} faces added, {made.removed} removed"
+            )
+        if made.without_feature:
+            print(f"{'':<11} {made.without_feature} faces do not show it and are left out")
 
 
 def query(
@@ -127,45 +119,30 @@ def query(
 
     Example: ris query face.jpg --feature eyes --k 5 --out sheet.png
     """
-    from ris.commands.face_words import photo_or_id
-    from ris.query.searcher import Searcher, parse_features
-
-    opened = open_store(store)
     features = parse_features(feature)
-    build_missing(opened, features)
-    models = None
-    chosen = aligned is not AlignedInput.auto or device is not DeviceName.auto
-    if chosen or generator or inverter:
-        from ris.ingest.loaded_models import Models
-
-        models = Models.of_store(opened, aligned.value, generator, inverter, device.value)
-        if generator:
-            _ = models.generator  # is it the store's?
-    searcher = Searcher(opened, models)
-    queries = [photo_or_id(word) for word in face]
-    found: list[SearchResult | RisError] = (
-        list(searcher.search_all(queries, features, k=k, where=where))
-        if len(face) > 1
-        else [searcher.search(queries[0], features, k=k, where=where)]
+    faces = ris.open(
+        store, aligned=aligned.value, generator=generator, inverter=inverter, device=device.value
     )
-    sheets: list[Path] = []
-    if out:
-        from ris.query.sheet import contact_sheet, save_picture, sheet_paths
-
-        sheets = sheet_paths(out, face)
+    queries = [photo_or_id(word) for word in face]
+    sheets = sheet_paths(out, face) if out else []
+    found: Sequence[SearchResult | RisError]
+    if len(queries) == 1:
+        found = [faces.search(queries[0], features, k=k, where=where)]
+    else:
+        found = faces.search_all(queries, features, k=k, where=where)
     values: list[dict[str, Any]] = []
-    for i, (argument, result) in enumerate(zip(face, found, strict=True)):
+    for i, (word, result) in enumerate(zip(face, found, strict=True)):
         if isinstance(result, RisError):
             notify(str(result))
-            values.append({"query": {"id": None, "path": argument}, "error": str(result)})
+            values.append({"query": {"id": None, "path": word}, "error": str(result)})
             continue
         if sheets:
-            save_picture(contact_sheet(result, furthest=furthest), sheets[i])
+            result.sheet(sheets[i], furthest=furthest)
         if as_json:
-            values.append(_search_json(result))
+            values.append(result.to_dict())
             continue
-        if len(face) > 1:
-            print(plain(shown(Path(result.query.name))))
+        if len(face) > 1 and result.path is not None:
+            print(plain(shown(result.path)))
         _print_search(result, furthest=furthest)
         if sheets:
             print(f"contact sheet: {plain(sheets[i])}")
@@ -179,19 +156,21 @@ def query(
         raise typer.Exit(1)
 
 
-def _search_json(found: SearchResult) -> dict[str, Any]:
-    def as_dict(match: Match) -> dict[str, Any]:
-        fields = {name: getattr(match, name) for name in ("rank", "id", "path", "score")}
-        return fields | {"path": shown(match.path)}
-
-    return {
-        "feature": found.label,
-        "k": found.k,
-        "query": {"id": found.query.id, "path": shown(Path(found.query.name))},
-        "nearest": [as_dict(m) for m in found.nearest],
-        "furthest": [as_dict(m) for m in found.furthest],
-        "unsearched": found.unsearched,
-    }
+def sheet_paths(out: Path, queries: Sequence[str]) -> list[Path]:
+    """Where the contact sheet of each query goes: to `out`, or, where there are several, beside
+    it under names that end with the query's: ``sheet-face.png``, ``sheet-face-2.png``."""
+    if len(queries) == 1:
+        return [out]
+    paths: list[Path] = []
+    for query in queries:
+        name = f"{out.stem}-{Path(query).stem}"
+        number = 2
+        path = out.with_stem(name)
+        while path in paths:
+            path = out.with_stem(f"{name}-{number}")
+            number += 1
+        paths.append(path)
+    return paths
 
 
 def _print_search(found: SearchResult, *, furthest: bool) -> None:
@@ -201,6 +180,6 @@ def _print_search(found: SearchResult, *, furthest: bool) -> None:
     for title, matches in ends:
         print(f"{title} by {found.label}")
         for m in matches:
-            print(f"{m.rank:>4}  {m.score:+.4f}  {m.id}  {plain(shown(m.path))}")
+            print(f"{m.rank:>4}  {m.similarity:+.4f}  {m.id}  {plain(shown(m.path))}")
         if not matches:
             print("  no other face")

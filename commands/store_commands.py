@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+import ris
 from ris.commands.options import JsonOption, StoreOption
-from ris.commands.stores import home, open_store
-from ris.commands.terminal import named_apart, plain, print_json
-from ris.errors import InputError
-
-if TYPE_CHECKING:
-    pass
+from ris.commands.terminal import plain, print_json
+from ris.errors import InputError, StoreError
 
 
 def info(store: StoreOption = None, as_json: JsonOption = False) -> None:
@@ -21,9 +18,7 @@ def info(store: StoreOption = None, as_json: JsonOption = False) -> None:
 
     Example: ris info
     """
-    from ris.data.inspect import summary
-
-    facts = summary(open_store(store))
+    facts = ris.open(store).info().to_dict()
     if as_json:
         print_json(facts)
         return
@@ -50,16 +45,13 @@ def sql(
 
     Example: ris sql "select id, path from faces limit 5"
     """
-    from ris.data.views import run_sql
-
-    columns, rows = run_sql(open_store(store), statement)
+    rows = ris.open(store).sql(statement)
     if as_json:
-        names = named_apart(columns)
-        print_json([dict(zip(names, row, strict=True)) for row in rows])
+        print_json(rows)
         return
-    print("\t".join(map(plain, columns)))
+    print("\t".join(map(plain, rows.columns)))
     for row in rows:
-        print("\t".join("" if value is None else plain(value) for value in row))
+        print("\t".join("" if value is None else plain(value) for value in row.values()))
 
 
 def verify(
@@ -87,25 +79,18 @@ def verify(
     if like is not None and not recover:
         raise InputError("--like goes with --recover")
     if recover:
-        _recover(home(store).absolute(), like, as_json)
+        _print_recovery(ris.recover(store, like=like), as_json)
         return
-
-    from ris.data.verify import verify as check
-    from ris.errors import StoreError
-    from ris.index.directory import check_indices
-
-    opened = open_store(store)
-    found = check(opened, drop_damaged=drop_damaged)
-    indices = [str(problem) for problem in check_indices(opened)]
+    found = ris.open(store).verify(drop_damaged=drop_damaged)
     if as_json:
-        print_json({**vars(found), "indices": indices})
+        print_json(found.to_dict())
     else:
         print(f"{found.shards} shards, {found.faces} faces, {len(found.damaged)} shards damaged")
         if found.unchecked:
             print(
                 f"  {found.unchecked} shards of an earlier version, without checksums of their own"
             )
-        for problem in (*found.problems, *indices):
+        for problem in (*found.problems, *found.indices):
             print(f"  {problem}")
         for name in found.strangers:
             print(f"  faces/{name} is no part of the store: nothing reads or deletes it")
@@ -116,17 +101,14 @@ def verify(
             f"{', '.join(found.damaged)} damaged ({found.lost_faces} faces): "
             "`ris verify --drop-damaged`, then `ris ingest` brings them back"
         )
-    left = [*([] if drop_damaged else found.problems), *indices]
+    left = [*([] if drop_damaged else found.problems), *found.indices]
     if left:
         raise StoreError(f"{len(left)} damaged beside the faces: {left[0]}")
 
 
-def _recover(folder: Path, like: Path | None, as_json: bool) -> None:
-    from ris.data.recovery import recover
-
-    done = recover(folder, open_store(like).settings if like else None)
+def _print_recovery(done: ris.Recovery, as_json: bool) -> None:
     if as_json:
-        print_json(vars(done))
+        print_json(done.to_dict())
         return
     print(f"manifest.json is there again: {done.shards} shards, {done.faces} faces")
     for name in done.damaged:
@@ -155,20 +137,12 @@ def remove(
 
     Example: ris remove 0f3a9c5d1e --store .ris
     """
-    from ris.data.views import select_ids
-
-    opened = open_store(store)
-    if bool(face) == (where is not None):
-        raise InputError("name face ids, or a condition with --where (one of the two)")
-    ids = (
-        select_ids(opened, where) if where is not None else {opened.face(f).id for f in face or []}
-    )
-    removed = opened.remove(ids)
-    rows = opened.manifest().rows
+    faces = ris.open(store)
+    removed = faces.remove(face, where=where)
     if as_json:
-        print_json({"removed": removed, "faces": rows})
+        print_json({"removed": removed, "faces": len(faces)})
     else:
-        print(f"{removed} faces removed, {rows} are left")
+        print(f"{removed} faces removed, {len(faces)} are left")
 
 
 def export(
@@ -183,9 +157,8 @@ def export(
 
     Example: ris export faces.parquet --column id --column sigma
     """
-    from ris.data.inspect import export as write
-
-    rows = write(open_store(store), target, column or ["id", "path", "w", "sigma"])
+    faces = ris.open(store)
+    rows = faces.export(target, column) if column else faces.export(target)
     if as_json:
         print_json({"file": target, "rows": rows})
     else:

@@ -7,11 +7,12 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+Progress: TypeAlias = Callable[[str, int, int | None], None]
+"""Called with a stage's name, what is done, and what there is in all, None while unknown."""
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, ends of lines, turns of the writing direction, and bytes of a file name
 that are no text."""
@@ -73,22 +74,14 @@ def _key(key: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def named_apart(names: Sequence[str]) -> list[str]:
-    """Names of columns, all different: a second ``id`` becomes ``id_1``."""
-    result: list[str] = []
-    for name in names:
-        fresh, number = name, 0
-        while fresh in result or (number and fresh in names):
-            number += 1
-            fresh = f"{name}_{number}"
-        result.append(fresh)
-    return result
-
-
 @contextlib.contextmanager
-def progress_bar(label: str, quiet: bool) -> Iterator[Callable[[int, int | None], None] | None]:
-    """A progress bar on stderr, or None where nobody looks. It is called with what is done and
-    what is there in all, None while that is unknown."""
+def progress_bar(first: str, quiet: bool) -> Iterator[Progress | None]:
+    """Progress bars on stderr, one a stage, or None where nobody looks.
+
+    Args:
+        first: name of the first stage, whose bar is there at once.
+        quiet: nobody looks.
+    """
     if quiet or not sys.stderr.isatty():
         yield None
         return
@@ -96,18 +89,19 @@ def progress_bar(label: str, quiet: bool) -> Iterator[Callable[[int, int | None]
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
-        Progress,
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.progress import Progress as Bars
 
-    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    label = TextColumn("{task.description}")
+    columns = (label, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        stages = {first: bars.add_task(first, total=None)}
 
+        def show(stage: str, done: int, total: int | None) -> None:
+            if stage not in stages:
+                stages[stage] = bars.add_task(stage, total=None)
+            bars.update(stages[stage], completed=done, total=total)
 
-def shown(path: Path) -> str:
-    """A path relative to the working directory where it lies below it."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+        yield show

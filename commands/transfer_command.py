@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+import ris
 from ris.choices import TAU
+from ris.commands.face_words import face_named, parse_features, sweep_named
 from ris.commands.options import (
     DeviceName,
     DeviceOption,
@@ -17,9 +19,7 @@ from ris.commands.options import (
     Mask,
     StoreOption,
 )
-from ris.commands.stores import build_missing, home, open_if_there
 from ris.commands.terminal import print_json, progress_bar
-from ris.errors import InputError
 
 
 class TransferRule(str, Enum):
@@ -94,56 +94,30 @@ def transfer(
 
     Example: ris transfer me.jpg her.jpg --feature hair --alpha 1.3 --out out.png
     """
-    from ris.commands.face_words import face_named, sweep_named
-    from ris.edit.provenance import check_suffix
-    from ris.edit.request import EditRequest
-    from ris.method.features import EisOptions, MaskOptions
-    from ris.query.searcher import parse_features
-
-    try:
-        options = MaskOptions(
-            kind=mask.value,
-            tau=tau,
-            rho=MaskOptions.rho if rho is None else rho,
-        )
-        eis = EisOptions(EisOptions.rho if rho is None else rho, epsilon)
-    except ValueError as e:
-        raise InputError(str(e)) from e
-    features = parse_features(feature or [])
-    opened = open_if_there(store)
-    there = opened is not None
-    request = EditRequest(
-        sources=[face_named(word, store=there) for word in (source, *(also or []))],
-        references=[face_named(word, store=there) for word in reference or []],
-        from_query=from_query,
-        features=features,
-        alpha=alpha,
-        sweep=None if sweep is None else sweep_named(sweep),
-        steps=steps,
-        compare=compare,
-        paste=paste.value if paste else None,
-        rule=rule.value,
-        mask=options,
-        eis=eis if method is Method.eis else None,
-        size=size,
-    )
-    check_suffix(out, sweep=sweep is not None)
-    from ris.edit.editing import edit
-
-    models = None
-    if generator is not None or device is not DeviceName.auto:
-        from ris.ingest.loaded_models import Models
-
-        models = (
-            Models.of_store(opened, generator_file=generator, device=device.value)
-            if opened is not None
-            else Models(generator_file=generator, device=device.value).at(home(store))
-        )
-    if opened is not None and from_query is not None:
-        build_missing(opened, request.features)
+    words = [source, *(also or [])]
+    faces = ris.Collection.at(store, generator=generator, device=device.value)
     with progress_bar("averaging masks", as_json) as progress:
-        edited = edit(request, opened, models, progress)
-    edited.save(out, mark=not unmarked)
+        edited = faces.transfer(
+            [face_named(word) for word in words],
+            [face_named(word) for word in reference or []],
+            parse_features(feature or []),
+            from_query=from_query,
+            alpha=alpha,
+            sweep=None if sweep is None else sweep_named(sweep),
+            steps=steps,
+            compare=compare,
+            paste=paste.value if paste else None,
+            rule=rule.value,
+            method=method.value,
+            mask=mask.value,
+            tau=tau,
+            rho=rho,
+            epsilon=epsilon,
+            size=size,
+            out=out,
+            mark=not unmarked,
+            progress=progress,
+        )
     facts = edited.facts
     if as_json:
         print_json({"file": out, **facts})

@@ -30,9 +30,6 @@ SHARD_NAME = re.compile(r"part-([0-9]{5,12})\.parquet")
 MOST = 1 << 20
 """More channels, rows or pixels than any network has."""
 RECOVER = "`ris verify --recover` makes it anew from the shards"
-MAX_RESOLUTION = 64
-"""Widest activation in the scores unless told otherwise: wider ones find no more (docs/results.md)
-and cost as much again for every doubling."""
 
 
 class LostManifestError(StoreError):

@@ -8,6 +8,7 @@ generated content, in an XMP packet.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ def check_suffix(path: Path, *, sweep: bool = False) -> None:
         raise InputError(f"{path}: this is written as {', '.join(sorted(known))}")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Edited:
     """An edited picture, and how it was made.
 
@@ -61,7 +62,16 @@ class Edited:
     facts: Mapping[str, Any]
     frames: Sequence[Image.Image] = ()
 
-    def save(self, path: Path, *, mark: bool = True) -> None:
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.picture.size))
+        words = (", ".join(map(str, self.facts[k])) for k in ("features", "references", "sources"))
+        return "<Edited: {} of {} on {}, {}>".format(*words, size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts, ready for JSON."""
+        return dict(self.facts)
+
+    def save(self, path: str | os.PathLike[str], *, mark: bool = True) -> Path:
         """Writes the picture, or of a sweep under ``.gif`` or ``.webp`` an animation that swings
         there and back again; folders are made.
 
@@ -69,12 +79,16 @@ class Edited:
             path: its suffix says the format.
             mark: False leaves the note out that the picture is synthetic and how it was made.
 
+        Returns:
+            the path.
+
         Raises:
             InputError: a suffix of no known format.
             StoreError: it cannot be written.
         """
-        check_suffix(path, sweep=bool(self.frames))
-        suffix, picture = path.suffix.lower(), self.picture
+        target = Path(path)
+        check_suffix(target, sweep=bool(self.frames))
+        suffix, picture = target.suffix.lower(), self.picture
         # of PNG: level 6 takes thrice the time for files as large
         options: dict[str, Any] = {"quality": 95, "compress_level": 4}
         if self.frames and suffix in ANIMATED:
@@ -89,11 +103,12 @@ class Edited:
         if mark:
             options |= _marks(form, self.facts)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(target) as temporary:
                 picture.save(temporary, form, **options)
         except OSError as e:
-            raise disk_error(e, path) from e
+            raise disk_error(e, target) from e
+        return target
 
 
 def swing(frames: Sequence[Image.Image]) -> list[Image.Image]:

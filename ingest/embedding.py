@@ -8,7 +8,8 @@ from typing import Literal
 
 import torch
 
-from ris.data.manifest import MAX_RESOLUTION, StoreSettings
+from ris.choices import MAX_RESOLUTION
+from ris.data.manifest import StoreSettings
 from ris.errors import InputError
 from ris.generators.generator import Generator
 from ris.method.catalogue import FeatureCatalogue

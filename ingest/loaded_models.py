@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ris.choices import Device
+from ris.choices import MAX_RESOLUTION, Device
 from ris.data.manifest import FILE as MANIFEST
-from ris.data.manifest import MAX_RESOLUTION
 from ris.data.models.shipped import (
     CATALOGUE_FILE,
     DEFAULT_GENERATOR,

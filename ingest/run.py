@@ -34,6 +34,7 @@ class CollectionReport:
         store: where the faces are.
         faces: number of faces in it now.
         report: what became of the photos.
+        models: what read them, which is loaded.
         pruned: faces removed because their photo is gone.
         labelled: what became of the metadata, if there was any.
     """
@@ -41,6 +42,7 @@ class CollectionReport:
     store: Store
     faces: int
     report: IngestReport
+    models: Models
     pruned: int = 0
     labelled: Joined | None = None
 
@@ -104,12 +106,7 @@ def ingest_collection(
         codes = codes.of_rows(models.generator.layout.rows, total if in_order and total else 0)
     if named is not None:  # read before the store remembers it, also where all codes are given
         _ = models.inverter
-    store = Store.create(folder, models.embedder.settings())
-    if models.generator_file or models.inverter_file:
-        store.remember(generator=models.generator_file, inverter=models.inverter_file)
-    if models.catalogue_path is not None and models.catalogue_path.parent != store.folder:
-        with replacing(store.folder / CATALOGUE_FILE) as temporary:
-            shutil.copyfile(models.catalogue_path, temporary)
+    store = _store(folder, models)
     pruned = sum(_prune(store, f) for f in sources.folders) if prune else 0
     count = _Count(sources) if progress else None
     report = ingest(
@@ -125,7 +122,36 @@ def ingest_collection(
         from ris.data.metadata import join_metadata
 
         labelled = join_metadata(store, table, metadata_key)
-    return CollectionReport(store, store.manifest().rows, report, pruned, labelled)
+    return CollectionReport(store, store.manifest().rows, report, models, pruned, labelled)
+
+
+def create_store(folder: Path, models: Models) -> Store:
+    """The store at `folder`, created without faces if need be.
+
+    Args:
+        folder: the store's folder.
+        models: generator, catalogue and options.
+
+    Raises:
+        RisError: see `Store.create` and `Models`.
+    """
+    models.check_files()
+    named = models.inverter_file
+    models = models.at(folder)
+    if named is not None:  # read before the store remembers it
+        _ = models.inverter
+    return _store(folder, models)
+
+
+def _store(folder: Path, models: Models) -> Store:
+    """The store of models that know the folder; their files are remembered there."""
+    store = Store.create(folder, models.embedder.settings())
+    if models.generator_file or models.inverter_file:
+        store.remember(generator=models.generator_file, inverter=models.inverter_file)
+    if models.catalogue_path is not None and models.catalogue_path.parent != store.folder:
+        with replacing(store.folder / CATALOGUE_FILE) as temporary:
+            shutil.copyfile(models.catalogue_path, temporary)
+    return store
 
 
 def _check_table(table: Table, key: str | None, sources: Sources, folder: Path) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -71,29 +71,6 @@ class SearchResult:
         return " ".join(f"{name}:{weight:g}" for name, weight in self.features.items())
 
 
-def parse_features(values: Sequence[str]) -> dict[str, float]:
-    """``["eyes:2", "mouth"]`` -> ``{"eyes": 2.0, "mouth": 1.0}``.
-
-    Raises:
-        InputError: a weight that is no number, zero or not finite, or a feature named twice.
-    """
-    features: dict[str, float] = {}
-    for value in (part for text in values for part in text.replace(",", " ").split()):
-        name, _, weight = value.partition(":")
-        try:
-            number = float(weight) if weight else 1.0
-        except ValueError as e:
-            raise InputError(f"{value!r}: a weight is a number, as in eyes:2") from e
-        if not np.isfinite(number) or number == 0:
-            raise InputError(f"{value!r}: a weight is a number other than 0")
-        if name in features:
-            raise InputError(f"feature {name!r} is given twice")
-        features[name] = number
-    if not features:
-        raise InputError("name at least one feature, as in --feature eyes")
-    return features
-
-
 def search(
     store: Store,
     query: Photo | FaceId | QueryFace,
@@ -137,12 +114,13 @@ class Searcher:
 
     Args:
         store: with an index of every feature that is asked for.
-        models: read photos that are not in the store; by default as the store's were read.
+        models: read photos that are not in the store, or give what does; by default as the
+            store's were read.
     """
 
-    def __init__(self, store: Store, models: Models | None = None) -> None:
+    def __init__(self, store: Store, models: Models | Callable[[], Models] | None = None) -> None:
         self.store = store
-        self._models = models
+        self._given = models
         self._indices = LiveIndices(store)
         self._lock = Lock()
 
@@ -150,11 +128,13 @@ class Searcher:
     def models(self) -> Models:
         """What reads photos; each is loaded when it is needed."""
         with self._lock:
-            if self._models is None:
+            if self._given is None:
                 from ris.ingest.loaded_models import Models
 
-                self._models = Models.of_store(self.store)
-            return self._models
+                self._given = Models.of_store(self.store)
+            elif callable(self._given):
+                self._given = self._given()
+            return self._given
 
     def search(
         self,

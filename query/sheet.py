@@ -63,23 +63,6 @@ def overview(results: Sequence[SearchResult], *, columns: int = 5) -> Image.Imag
     return sheet.picture
 
 
-def sheet_paths(out: Path, queries: Sequence[str]) -> list[Path]:
-    """Where the contact sheet of each query goes: to `out`, or, where there are several, beside
-    it under names that end with the query's: ``sheet-face.png``, ``sheet-face-2.png``."""
-    if len(queries) == 1:
-        return [out]
-    paths: list[Path] = []
-    for query in queries:
-        name = f"{out.stem}-{Path(query).stem}"
-        number = 2
-        path = out.with_stem(name)
-        while path in paths:
-            path = out.with_stem(f"{name}-{number}")
-            number += 1
-        paths.append(path)
-    return paths
-
-
 def save_picture(picture: Image.Image, path: Path) -> None:
     """Writes a PNG or JPEG, by the path's suffix, that says in a note that it is no photo; folders
     are made.

@@ -17,3 +17,7 @@ Rule = Literal["paper", "rescaled"]
 
 ALPHA = 1.3
 """How far a transfer goes: a little beyond the reference, as in the paper."""
+
+MAX_RESOLUTION = 64
+"""Widest activation in the scores unless told otherwise: wider ones find no more (docs/results.md)
+and cost as much again for every doubling."""

@@ -144,3 +144,37 @@ def small_encoder(efficientnet_weights):
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def twelve(faces, tmp_path_factory):
+    """A folder with twelve faces in ``celebahq/``, their collection, and ``face.jpg``, which is
+    not in it; tests must not change it."""
+    import shutil
+
+    import ris
+
+    folder = tmp_path_factory.mktemp("twelve")
+    photos = sorted(faces.glob("*.jpg"))
+    (folder / "celebahq").mkdir()
+    for photo in photos[:12]:
+        shutil.copy(photo, folder / "celebahq")
+    shutil.copy(faces / "latents.parquet", folder / "celebahq")
+    lines = [f"{photo.name},{i % 2}" for i, photo in enumerate(photos[:12])]
+    (folder / "labels.csv").write_text("\n".join(["file,odd", *lines]))
+    shutil.copy(photos[12], folder / "face.jpg")
+    made = ris.create(folder / ".ris")
+    made.ingest(folder / "celebahq", metadata=folder / "labels.csv")
+    made.index()
+    return folder
+
+
+@pytest.fixture
+def here(twelve, tmp_path, monkeypatch):
+    """The working folder: a copy of `twelve`."""
+    import shutil
+
+    folder = tmp_path / "here"
+    shutil.copytree(twelve, folder)
+    monkeypatch.chdir(folder)
+    return folder

@@ -14,7 +14,7 @@ from conftest import ROOT
 from PIL import Image
 
 from ris import cli
-from ris.commands.ingest_command import FaceChoice, InverterKind
+from ris.commands.ingest_command import FaceChoice
 from ris.commands.options import AlignedInput
 
 
@@ -41,7 +41,7 @@ def commands() -> list[tuple[str, typer.core.TyperCommand]]:
 def test_every_command_has_help_an_example_and_a_place_in_the_docs(name, command):
     assert command.help
     assert f"Example: ris {name}" in command.help
-    reference = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    reference = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
     assert f"`ris {name}`" in reference
     for parameter in command.params:
         assert getattr(parameter, "help", None), f"{name}: {parameter.name} has no help"
@@ -246,7 +246,6 @@ def test_a_catalogue_can_be_fitted_and_used(ris, faces, tmp_path):
     [
         (AlignedInput, "ris.ingest.alignment.cut", "Aligned"),
         (FaceChoice, "ris.ingest.alignment.cut", "Faces"),
-        (InverterKind, "ris.ingest.inversion.inverters", "InverterKind"),
     ],
 )
 def test_choices_are_those_of_the_api(choice, module, name):
@@ -304,3 +303,23 @@ def test_verify_reads_the_indices_too_and_a_rebuild_heals_them(ris, store):
     assert problems[0] in out
     assert ris("index", "--feature", "nose", "--rebuild").status == 0
     assert ris("verify").status == 0
+
+
+def test_a_catalogue_may_be_spelled_either_way(ris, tmp_path):
+    for name in ("catalogue", "catalog"):
+        status, out, err = ris(name, "show", "--faces", 1, "--json")
+        assert (status, err) == (0, "")
+        assert json.loads(out)["file"] == "catalog.png"
+    assert "catalogue" in ris("--help").out.split()
+    assert "catalog" not in ris("--help").out.split()
+
+
+def test_short_help_and_version_are_everywhere(ris):
+    from ris import __version__
+
+    assert ris("--version") == (0, f"ris {__version__}\n", "")
+    for words in ((), ("query",), ("eval",), ("eval", "trsi")):
+        short, long = ris(*words, "-h"), ris(*words, "--help")
+        assert short == long
+        assert short.status == 0
+        assert " ".join(("Usage: ris", *words)) in short.out

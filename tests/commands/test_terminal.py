@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from toy_stores import SETTINGS, row
 
-from ris.commands.terminal import as_json, named_apart, plain
+from ris.commands.terminal import as_json, plain
 from ris.data.store import Store
 from ris.errors import QueryError
 
@@ -58,12 +58,6 @@ def test_text_stays_on_its_line(text, wanted):
 def test_whatever_a_command_has_is_json(value, wanted):
     text = json.dumps(as_json(value), allow_nan=False)
     assert json.loads(text) == wanted
-
-
-def test_columns_of_one_name():
-    assert named_apart(["id", "id", "a", "id"]) == ["id", "id_1", "a", "id_2"]
-    assert named_apart(["id", "id", "id_1"]) == ["id", "id_2", "id_1"]
-    assert named_apart(["id_1", "id", "id"]) == ["id_1", "id", "id_2"]
 
 
 @pytest.fixture

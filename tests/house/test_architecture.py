@@ -21,16 +21,21 @@ ROOMS = {
     "query": {"ris", "data", "ingest", "index"},
     "edit": {"ris", "data", "ingest", "index", "query"},
     "evaluate": {"ris", "data", "ingest", "index", "query", "edit"},
-    "commands": {"ris", "data", "ingest", "index", "query", "edit", "evaluate"},
+    "door": {"ris", "data", "ingest", "index", "query", "edit", "evaluate"},
+    "commands": {"ris"},
 }
 """The rooms of the package `ris`, and the rooms that each may import."""
+INSIDE = {"door"}
+"""Rooms that stand in `ris/` itself, without a link."""
+FOR_COMMANDS = {"ris", "ris.choices", "ris.errors", "ris.memory", "ris.notices", "ris.places"}
+"""What a command may import beside the other commands: the door, and what loads nothing."""
 OUTSIDE = ("train", "examples", "benchmarks", "tests")
 """What uses the package and is no part of it."""
 METHOD = {"torch", "numpy"}
 """Third-party packages that the method itself may use."""
 KEPT = {"native.py": {"ninja"}, "cache.py": {"platformdirs"}}
 """What its native kernels are built and kept with."""
-DOOR = {"__main__.py"}
+DOOR = {"__init__.py", "__main__.py"}
 """Modules of `ris/` that lead to every room."""
 
 
@@ -55,13 +60,14 @@ def roots(path: Path) -> set[str]:
 
 
 def modules(room: str) -> list[Path]:
-    found = (ROOT / room).rglob("*.py")
-    return sorted(p for p in found if room != "ris" or not through_a_link(p))
+    found = (ROOT / "ris" / room if room in INSIDE else ROOT / room).rglob("*.py")
+    return sorted(p for p in found if room != "ris" or not in_another_room(p))
 
 
-def through_a_link(path: Path) -> bool:
-    """Is it a room's module, seen through the link in `ris/`?"""
-    return (ROOT / "ris" / path.relative_to(ROOT / "ris").parts[0]).is_symlink()
+def in_another_room(path: Path) -> bool:
+    """Is it a room's module, in `ris/` or seen through the link there?"""
+    first = path.relative_to(ROOT / "ris").parts[0]
+    return first in INSIDE or (ROOT / "ris" / first).is_symlink()
 
 
 def dotted(path: Path) -> str:
@@ -75,7 +81,7 @@ def dotted(path: Path) -> str:
 @pytest.mark.parametrize("room", ROOMS)
 def test_arrows_between_rooms(room):
     for path in modules(room):
-        if room == "ris" and path.name in DOOR:
+        if room == "ris" and path.parent == ROOT / "ris" and path.name in DOOR:
             continue
         rooms = {room_of(name) for name in imported(path) if name.split(".")[0] == "ris"}
         assert rooms <= ROOMS[room] | {room}, path
@@ -90,7 +96,8 @@ def test_no_room_is_imported_by_its_bare_name(room):
 
 def test_a_link_in_the_package_leads_to_every_room():
     links = {p.name: os.readlink(p) for p in (ROOT / "ris").iterdir() if p.is_symlink()}
-    assert links == {name: f"../{name}" for name in [*ROOMS, "cli.py"] if name != "ris"}
+    rooms = [*(r for r in ROOMS if r not in INSIDE), "cli.py"]
+    assert links == {name: f"../{name}" for name in rooms if name != "ris"}
 
 
 def test_the_method_needs_torch_and_numpy_only():
@@ -98,6 +105,32 @@ def test_the_method_needs_torch_and_numpy_only():
         own = METHOD | KEPT.get(path.name, set())
         foreign = roots(path) - set(sys.stdlib_module_names) - own - {"ris"}
         assert not foreign, path
+
+
+def test_commands_call_the_door_and_nothing_else():
+    import ris
+
+    for path in modules("commands"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                used = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                used = [node.module]
+                if node.module == "ris":
+                    names = {alias.name for alias in node.names}
+                    assert names <= {*ris.__all__, "notices"}, path
+            else:
+                continue
+            ours = {name for name in used if name.split(".")[0] == "ris"}
+            ours = {name for name in ours if not name.startswith("ris.commands.")}
+            assert ours <= FOR_COMMANDS, path
+
+
+def test_nothing_in_the_package_but_commands_uses_the_door():
+    for room in set(ROOMS) - {"door", "commands"}:
+        for path in modules(room):
+            if path.parent != ROOT / "ris" or path.name not in DOOR:
+                assert not [n for n in imported(path) if n.startswith("ris.door")], path
 
 
 def test_the_entry_point_only_joins_commands():

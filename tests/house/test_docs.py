@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -14,7 +15,7 @@ import pytest
 import typer
 from conftest import ROOT
 
-from ris.cli import app
+from ris.cli import ALIASES, app
 
 REFERENCE = ROOT / "docs" / "reference" / "commands.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -37,6 +38,28 @@ def test_the_command_reference_is_current():
         cwd=ROOT,
     )
     assert REFERENCE.read_text(encoding="utf-8").strip() == made.stdout.strip()
+
+
+def test_the_reference_of_python_is_current():
+    """`make docs` writes it."""
+    made = subprocess.run(
+        [sys.executable, "docs/make_python.py", "-"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    page = ROOT / "docs" / "reference" / "python.md"
+    assert page.read_text(encoding="utf-8") == made.stdout
+
+
+def test_the_reference_of_python_has_all_names():
+    import ris
+
+    page = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
+    for name in set(ris.__all__) - {"__version__"}:
+        assert f"### ris.{name}\n" in page, name
 
 
 def test_the_readmes_python_runs(filled, monkeypatch, tmp_path, capsys):
@@ -118,8 +141,10 @@ def test_commands_of_ris_that_are_named_have_these_options(page):
             _, *arguments = words.split()
         command = root
         while arguments and (commands := getattr(command, "commands", None)):
-            assert arguments[0] in commands, line
-            command = commands[arguments.pop(0)]
+            word = ALIASES.get(arguments[0], arguments[0])
+            assert word in commands, line
+            command = commands[word]
+            del arguments[0]
         known = options_of(command) | {"--help", "-h"}
         named = {word.split("=")[0] for word in arguments if word.startswith("--")} - {"--"}
         assert named <= known, f"{sorted(named - known)} in: {line}"

@@ -20,7 +20,7 @@ from ris.ingest.pictures.decode import decode_aligned
 from ris.method.normaliser import Normaliser
 from ris.method.representation import DEFAULT_MASK, DEFAULT_NORM, cosine, represent
 from ris.query.query_face import face_of_photo
-from ris.query.searcher import parse_features, search
+from ris.query.searcher import search
 from ris.query.sheet import GAP, LABEL, TILE, TITLE, contact_sheet, overview, save_picture
 
 
@@ -123,12 +123,7 @@ def test_weighted_features_are_the_weighted_mean_of_cosines(filled):
     assert [m.id for m in found.furthest] == [m.id for m in found.nearest][::-1]
 
 
-def test_what_is_typed_for_features():
-    assert parse_features(["eyes:2", "mouth"]) == {"eyes": 2.0, "mouth": 1.0}
-    assert parse_features(["eyes:2 mouth,nose"]) == {"eyes": 2.0, "mouth": 1.0, "nose": 1.0}
-    for wrong in (["eyes:x"], ["eyes:0"], ["eyes:nan"], ["eyes", "eyes:2"], []):
-        with pytest.raises(InputError):
-            parse_features(wrong)
+def test_what_is_typed_for_memory():
     assert parse_bytes("4GB") == 4 * 2**30
     assert parse_bytes("1.5 m") == 1.5 * 2**20
     with pytest.raises(InputError, match="write it as 500MB"):

@@ -18,7 +18,6 @@ from ris.face_names import FaceId
 from ris.index.build import build_indices
 from ris.ingest.loaded_models import Models
 from ris.query.searcher import Searcher, SearchResult, search
-from ris.query.sheet import sheet_paths
 
 
 @pytest.fixture
@@ -111,20 +110,6 @@ def test_a_query_that_fails_leaves_the_others_alone(store, leaf):
     assert [type(f) for f in failed] == [InputError]
     with pytest.raises(InputError, match="--k is at least 1"):
         Searcher(store).search_all([FaceId(ids[0])], {"eyes": 1.0}, k=0)
-
-
-def test_sheets_are_named_after_the_queries():
-    out = Path("new/sheet.png")
-    assert sheet_paths(out, ["a.jpg"]) == [out]
-    names = [p.name for p in sheet_paths(out, ["x/a.jpg", "a-2.jpg", "0f3a", "y/a.jpg", "a"])]
-    assert names == [
-        "sheet-a.png",
-        "sheet-a-2.png",
-        "sheet-0f3a.png",
-        "sheet-a-3.png",
-        "sheet-a-4.png",
-    ]
-    assert sheet_paths(out, ["a.jpg", "b.jpg"])[0].parent == Path("new")
 
 
 def test_several_queries_on_the_command_line(ris, store, leaf):
