@@ -18,6 +18,7 @@ from ris.data.metadata import join_metadata
 from ris.data.row_keys import FOOTER
 from ris.data.store import Store
 from ris.errors import IndexMissingError, MismatchError, StoreError
+from ris.face_names import FaceId
 from ris.index import build as building
 from ris.index import live
 from ris.index.build import build_indices, refresh_indices
@@ -74,7 +75,7 @@ def ends(found: SearchResult | Exception) -> list[list[tuple[str, float]]]:
 @pytest.mark.usefixtures("no_vectors")
 @pytest.mark.parametrize("change", ["touched", "moved", "labelled", "merged"])
 def test_what_changes_no_vector_leaves_an_index_as_it_is(store, tmp_path, change):
-    before = ends(search(store, ids_of(store)[0], EYES, k=7))
+    before = ends(search(store, FaceId(ids_of(store)[0]), EYES, k=7))
     content, build = store.manifest().content, read_meta(store.folder / "index" / "eyes").build
     rows = [store.face(face) for face in ids_of(store)]
     if change == "touched":
@@ -91,14 +92,14 @@ def test_what_changes_no_vector_leaves_an_index_as_it_is(store, tmp_path, change
         store.compact()
         assert len(store.manifest().shards) == 1
     assert store.manifest().content == content
-    found = search(store, rows[0].id, EYES, k=7)
+    found = search(store, FaceId(rows[0].id), EYES, k=7)
     assert ends(found) == before and found.unsearched == 0
     assert (found.nearest[0].path.parts[-2] == "b") or change != "moved"
     assert summary(store)["indices"]["eyes"]["current"] is True
     reports = refresh_indices(store)
     assert {type(report) for report in reports.values()} == {BuildReport}
     assert read_meta(store.folder / "index" / "eyes").build == build
-    assert ends(search(store, rows[0].id, EYES, k=7)) == before
+    assert ends(search(store, FaceId(rows[0].id), EYES, k=7)) == before
 
 
 def test_new_vectors_or_settings_are_another_content(store):
@@ -115,7 +116,7 @@ def test_new_vectors_or_settings_are_another_content(store):
 def test_shards_without_keys_are_read_for_them(young):
     """As an earlier version wrote them."""
     store, rest = young
-    with_keys = ends(search(store, ids_of(store)[0], MIX, k=9))
+    with_keys = ends(search(store, FaceId(ids_of(store)[0]), MIX, k=9))
     manifest = store.manifest()
     older = []
     for shard in manifest.shards:
@@ -127,12 +128,12 @@ def test_shards_without_keys_are_read_for_them(young):
         assert np.array_equal(shards.read_keys(path).keys, keys)
         older.append(dataclasses.replace(shard, keys="", sha256="0" * 64))
     dataclasses.replace(manifest, shards=tuple(older)).write(store.folder)
-    assert ends(search(store, ids_of(store)[0], MIX, k=9)) == with_keys
+    assert ends(search(store, FaceId(ids_of(store)[0]), MIX, k=9)) == with_keys
     store.append(rest)
-    found = search(store, ids_of(store)[0], MIX, k=99)
+    found = search(store, FaceId(ids_of(store)[0]), MIX, k=99)
     assert len(found.nearest) == 59 and found.unsearched == 0
     store.compact()
-    assert ends(search(store, ids_of(store)[0], MIX, k=99)) == ends(found)
+    assert ends(search(store, FaceId(ids_of(store)[0]), MIX, k=99)) == ends(found)
 
 
 def test_keys_that_do_not_add_up_are_made_anew(store):
@@ -160,29 +161,29 @@ def test_a_changed_store_is_searched_as_if_indexed_anew(young, features, kind, m
     build_indices(store, ["eyes", "hair"], kind=kind, options=options)
     ids = ids_of(store)
     searcher = Searcher(store)
-    first = searcher.search(ids[0], features, k=5)
+    first = searcher.search(FaceId(ids[0]), features, k=5)
     gone = {first.nearest[0].id, first.nearest[2].id, first.furthest[0].id, ids[40]}
     gone.discard(ids[0])
     store.remove(gone)
     other = dataclasses.replace(store.face(ids[0]), id="twin", path="twin.jpg")
     store.append([*rest, other])
-    found = searcher.search(ids[0], features, k=99)
+    found = searcher.search(FaceId(ids[0]), features, k=99)
     assert found.unsearched == 0
     names = {m.id for m in found.nearest}
     assert names == ({*ids, *(row.id for row in rest), "twin"} - gone - {ids[0]})
-    assert len(searcher.search(ids[0], features, k=5).nearest) == 5
+    assert len(searcher.search(FaceId(ids[0]), features, k=5).nearest) == 5
     best = found.nearest if features["eyes"] > 0 else found.furthest
     assert best[0].id == "twin" and abs(best[0].score) > 0.999
-    by_id = searcher.search(rest[0].id, features, k=3)
+    by_id = searcher.search(FaceId(rest[0].id), features, k=3)
     assert rest[0].id not in {m.id for m in by_id.nearest}
-    where = searcher.search(ids[0], features, k=99, where="path = 'twin.jpg' or odd = 1")
+    where = searcher.search(FaceId(ids[0]), features, k=99, where="path = 'twin.jpg' or odd = 1")
     assert "twin" in {m.id for m in where.nearest} and len(where.nearest) < 40
-    fresh = Searcher(store).search(ids[0], features, k=99)
+    fresh = Searcher(store).search(FaceId(ids[0]), features, k=99)
     assert ends(fresh) == ends(found)
     # the same scores as from an index that was brought up to date
     report = build_indices(store, ["eyes", "hair"], kind=kind, options=options)["eyes"]
     assert report.appended == 13 and report.removed == len(gone)
-    after = searcher.search(ids[0], features, k=99)
+    after = searcher.search(FaceId(ids[0]), features, k=99)
     for ours, theirs in zip(ends(found), ends(after), strict=True):
         scores = dict(theirs)
         assert set(scores) == {name for name, _ in ours}
@@ -193,13 +194,13 @@ def test_a_face_that_was_replaced_has_its_new_vectors(young):
     store, _ = young
     ids = ids_of(store)
     searcher = Searcher(store)
-    searcher.search(ids[0], EYES)
+    searcher.search(FaceId(ids[0]), EYES)
     model = store.face(ids[20])
     row = dataclasses.replace(
         store.face(ids[10]), sigma=model.sigma, scores=model.scores, selection="all"
     )
     store.append([row])
-    found = searcher.search(ids[20], EYES, k=99)
+    found = searcher.search(FaceId(ids[20]), EYES, k=99)
     assert found.nearest[0].id == ids[10] and found.nearest[0].score > 0.999
     assert len({m.id for m in found.nearest}) == len(found.nearest) == 47
 
@@ -210,10 +211,10 @@ def test_more_new_faces_than_can_be_added_are_counted(young, monkeypatch, ris):
     monkeypatch.setattr(live, "MOST_VECTORS", 16)
     searcher = Searcher(store)
     store.append(rest[:8])
-    assert searcher.search(ids[0], MIX).unsearched == 0  # 16 vectors
+    assert searcher.search(FaceId(ids[0]), MIX).unsearched == 0  # 16 vectors
     store.append(rest[8:])
-    assert searcher.search(ids[0], EYES).unsearched == 0
-    found = Searcher(store).search(ids[0], MIX, k=99)
+    assert searcher.search(FaceId(ids[0]), EYES).unsearched == 0
+    found = Searcher(store).search(FaceId(ids[0]), MIX, k=99)
     assert found.unsearched == 12 and len(found.nearest) == 47
     monkeypatch.setattr(live, "MOST_KEPT", 11)
     words = ("query", ids[0], "--store", store.folder, "--feature", "eyes", "--feature", "hair")
@@ -235,7 +236,7 @@ def test_faces_that_do_not_show_a_feature_are_searched_too(young):
     scores[list(store.settings.classes).index("eyes")] = 0
     build_indices(store, ["eyes"], options=MaskOptions(kind="hard"))
     store.append([dataclasses.replace(face, id="bare", path="bare.jpg", scores=scores)])
-    found = search(store, ids[2], EYES, k=99)
+    found = search(store, FaceId(ids[2]), EYES, k=99)
     assert found.unsearched == 0 and len(found.nearest) == 47
     report = build_indices(store, ["eyes"], options=MaskOptions(kind="hard"))["eyes"]
     assert report.without_feature == 1
@@ -248,14 +249,14 @@ def test_a_store_of_which_everything_was_replaced(young):
     store, rest = young
     old = ids_of(store)
     searcher = Searcher(store)
-    searcher.search(old[0], MIX)
+    searcher.search(FaceId(old[0]), MIX)
     store.append(rest)
     store.remove(old)
     for features in (EYES, MIX):
-        found = searcher.search(rest[0].id, features, k=99)
+        found = searcher.search(FaceId(rest[0].id), features, k=99)
         assert {m.id for m in found.nearest} == {row.id for row in rest[1:]}
     store.remove([row.id for row in rest[1:]])
-    assert searcher.search(rest[0].id, EYES).nearest == []
+    assert searcher.search(FaceId(rest[0].id), EYES).nearest == []
 
 
 # -- files that come and go -------------------------------------------------------------------
@@ -264,17 +265,17 @@ def test_a_store_of_which_everything_was_replaced(young):
 def test_an_open_index_outlives_its_files(store):
     ids = ids_of(store)
     searcher = Searcher(store)
-    before = ends(searcher.search(ids[0], MIX, k=9))
+    before = ends(searcher.search(FaceId(ids[0]), MIX, k=9))
     opened = FeatureIndex.open(store, "eyes")
     build_indices(store, ["eyes", "hair"], rebuild=True)
     assert not (store.folder / "index" / "eyes" / opened.meta.build).exists()
     assert opened.vectors.rows == len(opened.vectors.all_scores(np.ones(opened.meta.dims))) == 60
-    assert ends(searcher.search(ids[0], MIX, k=9)) == before
+    assert ends(searcher.search(FaceId(ids[0]), MIX, k=9)) == before
     shutil.rmtree(store.folder / "index" / "eyes")
     with pytest.raises(IndexMissingError, match="run `ris index --feature eyes`"):
-        searcher.search(ids[0], EYES)
+        searcher.search(FaceId(ids[0]), EYES)
     build_indices(store, ["eyes"])
-    assert ends(searcher.search(ids[0], MIX, k=9)) == before
+    assert ends(searcher.search(FaceId(ids[0]), MIX, k=9)) == before
 
 
 def test_an_index_of_another_store_is_refused(store):
@@ -282,8 +283,8 @@ def test_an_index_of_another_store_is_refused(store):
     other = dataclasses.replace(meta, extra=meta.extra | {"settings": "0" * 16})
     (store.folder / "index" / "eyes" / "meta.json").write_text(other.to_json())
     with pytest.raises(MismatchError, match=r"another generator.*`ris index --feature eyes`"):
-        search(store, ids_of(store)[0], EYES)
-    assert len(search(store, ids_of(store)[0], {"hair": 1.0}).nearest) == 5
+        search(store, FaceId(ids_of(store)[0]), EYES)
+    assert len(search(store, FaceId(ids_of(store)[0]), {"hair": 1.0}).nearest) == 5
 
 
 def test_a_build_goes_on_while_shards_are_merged_and_faces_removed(young, monkeypatch):
@@ -307,7 +308,7 @@ def test_a_build_goes_on_while_shards_are_merged_and_faces_removed(young, monkey
     monkeypatch.setattr(shards, "read_rows", original)
     opened = open_index(store.folder / "index" / "eyes")
     assert len(set(np.asarray(opened.ids).tolist())) == report.meta.rows  # none twice
-    found = search(store, ids_of(store)[0], EYES, k=99)
+    found = search(store, FaceId(ids_of(store)[0]), EYES, k=99)
     assert found.unsearched == 0
     assert {m.id for m in found.nearest} == set(ids_of(store)[1:])
     again = build_indices(store, ["eyes"])["eyes"]
@@ -320,7 +321,7 @@ def test_a_damaged_shard_is_still_an_error(young):
     path = store.folder / "faces" / store.manifest().shards[-1].file
     path.write_bytes(b"PAR1")
     with pytest.raises(StoreError, match="damaged"):
-        search(store, ids_of_first(store), EYES)
+        search(store, FaceId(ids_of_first(store)), EYES)
     with pytest.raises(StoreError, match="damaged"):
         build_indices(store, ["eyes"])
 
@@ -384,25 +385,25 @@ def test_an_index_that_fails_is_no_lost_ingest(ris, store, late):
 @pytest.mark.parametrize("name", ["vectors.f16", "sums.u32"])
 def test_a_file_that_became_shorter_under_an_open_index_kills_nobody(store, name):
     searcher, face = Searcher(store), ids_of(store)[0]
-    before = ends(searcher.search(face, EYES, k=3))
+    before = ends(searcher.search(FaceId(face), EYES, k=3))
     folder = store.folder / "index" / "eyes"
     path = folder / read_meta(folder).build / name
     os.truncate(path, 100)
     with pytest.raises(StoreError, match=r"has 100 bytes.*`ris index --feature eyes --rebuild`"):
-        searcher.search(face, EYES, k=3)
+        searcher.search(FaceId(face), EYES, k=3)
     build_indices(store, ["eyes"], rebuild=True)
-    assert ends(searcher.search(face, EYES, k=3)) == before
+    assert ends(searcher.search(FaceId(face), EYES, k=3)) == before
 
 
 def test_a_folder_in_the_place_of_meta_json_is_put_aside(store):
     face = ids_of(store)[0]
-    before = ends(search(store, face, EYES, k=3))
+    before = ends(search(store, FaceId(face), EYES, k=3))
     meta = store.folder / "index" / "eyes" / "meta.json"
     meta.unlink()
     meta.mkdir()
     (meta / "mine").write_text("x")
     with pytest.raises(StoreError, match="`ris index --feature eyes --rebuild`"):
-        search(store, face, EYES, k=3)
+        search(store, FaceId(face), EYES, k=3)
     build_indices(store, ["eyes"], rebuild=True)
-    assert ends(search(store, face, EYES, k=3)) == before
+    assert ends(search(store, FaceId(face), EYES, k=3)) == before
     assert (store.folder / "damaged" / "meta.json" / "mine").read_text() == "x"
