@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 import typer
 from conftest import ROOT
+from PIL import Image
 
 from ris.cli import ALIASES, app
+from ris.data.models.asset_files import asset_path
 
 REFERENCE = ROOT / "docs" / "reference" / "commands.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -62,13 +64,33 @@ def test_the_reference_of_python_has_all_names():
         assert f"### ris.{name}\n" in page, name
 
 
-def test_the_readmes_python_runs(filled, monkeypatch, tmp_path, capsys):
-    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def snippets(page: Path) -> list[str]:
+    return re.findall(
+        r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+
+
+README = ROOT / "README.md"
+GUIDES = [p for p in PAGES if p.parent.name in ("tutorial", "how-to") and snippets(p)]
+
+
+@pytest.mark.parametrize("page", [README, *GUIDES], ids=page_name)
+def test_the_python_of_guides_runs(page, filled, monkeypatch, tmp_path, capsys):
+    """From top to bottom, in a folder with a store and photos of these names."""
     shutil.copytree(filled.folder, tmp_path / ".ris")
-    shutil.copy(filled.resolve(next(iter_paths(filled))), tmp_path / "face.jpg")
+    photos = [filled.resolve(path) for path in iter_paths(filled)]
+    (tmp_path / "photos").mkdir()
+    for photo, name in zip(photos, ["face.jpg", "her.jpg", "photos/one.jpg"], strict=False):
+        shutil.copy(photo, tmp_path / name)
+    shutil.copy(asset_path("portrait.jpg"), tmp_path / "me.jpg")
+    Image.new("RGB", (320, 240), "orange").save(tmp_path / "photos" / "sunset.jpg")
     monkeypatch.chdir(tmp_path)
-    exec(compile(snippet, "README.md", "exec"), {})
-    assert len(capsys.readouterr().out.splitlines()) == 5
+    monkeypatch.setattr("ris.memory.keep_freed_memory", lambda: None)  # for the whole process
+    scope = {}
+    for snippet in snippets(page):
+        exec(compile(snippet, page_name(page), "exec"), scope)
+    if page == README:
+        assert len(capsys.readouterr().out.splitlines()) == 5
 
 
 def iter_paths(store):
