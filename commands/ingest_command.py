@@ -20,6 +20,7 @@ from ris.commands.options import (
     StoreOption,
 )
 from ris.commands.terminal import notify, plain, print_json, progress_bar
+from ris.commands.wording import worded
 from ris.errors import InputError
 from ris.places import shown
 
@@ -177,7 +178,11 @@ def ingest(
         if done.error is not None:
             notify(f"the faces are in the store, but an index is not up to date: {done.error}")
     if as_json:
-        print_json(report.to_dict())
+        facts = report.to_dict()
+        for index_facts in facts["indices"].values():
+            if "error" in index_facts:
+                index_facts["error"] = worded(index_facts["error"])
+        print_json(facts)
     else:
         print_report(report)
         if report.pruned:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from ris import notices
 from ris.commands.terminal import notify
+from ris.commands.wording import worded
 from ris.errors import RisError
 from ris.memory import keep_freed_memory
 
@@ -35,6 +36,7 @@ def run(app: Callable[[], Any]) -> None:
     keep_freed_memory()
     _prepare_streams()
     notices.listen(notify)
+    notices.spell(worded)
     warnings.showwarning = lambda message, *_: notify(str(message))
     try:
         try:

@@ -23,6 +23,7 @@ from ris.commands.options import (
     StoreOption,
 )
 from ris.commands.terminal import notify, plain, print_json, progress_bar
+from ris.commands.wording import worded
 from ris.errors import InputError, RisError
 from ris.places import shown
 
@@ -133,8 +134,8 @@ def query(
     values: list[dict[str, Any]] = []
     for i, (word, result) in enumerate(zip(face, found, strict=True)):
         if isinstance(result, RisError):
-            notify(str(result))
-            values.append({"query": {"id": None, "path": word}, "error": str(result)})
+            notify(result)
+            values.append({"query": {"id": None, "path": word}, "error": worded(result)})
             continue
         if sheets:
             result.sheet(sheets[i], furthest=furthest)

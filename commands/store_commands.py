@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 import ris
 from ris.commands.options import JsonOption, StoreOption
 from ris.commands.terminal import plain, print_json
+from ris.commands.wording import worded
 from ris.errors import InputError, StoreError
 
 
@@ -82,6 +84,8 @@ def verify(
         _print_recovery(ris.recover(store, like=like), as_json)
         return
     found = ris.open(store).verify(drop_damaged=drop_damaged)
+    problems, indices = map(worded, found.problems), map(worded, found.indices)
+    found = replace(found, problems=list(problems), indices=list(indices))
     if as_json:
         print_json(found.to_dict())
     else:

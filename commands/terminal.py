@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any, TypeAlias
 
+from ris.commands.wording import worded
+
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called with a stage's name, what is done, and what there is in all, None while unknown."""
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -31,10 +33,10 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def notify(message: str) -> None:
-    """One line on stderr, whatever breaks the message has."""
+def notify(message: object) -> None:
+    """One line on stderr, whatever breaks the message (or error) has, in the terminal's words."""
     with contextlib.suppress(OSError):  # there is no other place to say it
-        print("ris: " + plain(" ".join(message.split())), file=sys.stderr)
+        print("ris: " + plain(" ".join(worded(message).split())), file=sys.stderr)
 
 
 def print_json(value: Any) -> None:

@@ -52,8 +52,8 @@ class ShardKeys:
             found = shards.read_keys(self._store.folder / "faces" / shard.file, shard.keys)
             if len(found.keys) != shard.rows:
                 raise StoreError(
-                    f"{shard.file} has {len(found.keys)} rows, the store lists {shard.rows}: "
-                    "`ris verify` lists what is lost"
+                    f"{shard.file} has {len(found.keys)} rows, the store lists {shard.rows}",
+                    "`Collection.verify` lists what is lost",
                 )
             self._kept[name] = found
         return self._kept[name]

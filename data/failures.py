@@ -14,7 +14,10 @@ from ris.errors import StoreError
 from ris.notices import warn
 
 FILE = "failures.parquet"
-REMEDY = "`ris verify --drop-damaged` puts it aside, the next `ris ingest` lists anew what fails"
+REMEDY = (
+    "`Collection.verify(drop_damaged=True)` puts it aside, the next `Collection.ingest` lists anew "
+    "what fails"
+)
 SCHEMA = pa.schema([("path", pa.string()), ("stage", pa.string()), ("reason", pa.string())])
 
 
@@ -46,7 +49,7 @@ def read_failures(store: Store) -> list[Failure]:
 
 def damaged(error: sealed.DamagedError) -> StoreError:
     """The error for a list of failures that cannot be read."""
-    return StoreError(f"{error.path} is damaged ({error.reason}): {REMEDY}")
+    return StoreError(f"{error.path} is damaged ({error.reason})", REMEDY)
 
 
 def failures_if_readable(store: Store) -> list[Failure]:

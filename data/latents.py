@@ -160,7 +160,7 @@ def _read_npz(path: Path) -> Latents:
     with np.load(path, allow_pickle=False) as loaded:
         names = list(loaded)
         if len(names) != 1 and "w" not in names:
-            raise InputError(f"{path} holds {', '.join(names)}: name the codes `w`")
+            raise InputError(f"{path} holds {', '.join(names)}", "name the codes 'w'")
         return _of_array(loaded["w" if "w" in names else names[0]], path)
 
 
@@ -180,7 +180,7 @@ def _read_torch(path: Path) -> np.ndarray:
         if isinstance(found, dict):
             if len(found) != 1 and "w" not in found:
                 names = ", ".join(map(str, list(found)[:5]))
-                raise InputError(f"{path} holds {names}: name the codes `w`")
+                raise InputError(f"{path} holds {names}", "name the codes 'w'")
             found = found["w" if "w" in found else next(iter(found))]
         if not isinstance(found, torch.Tensor):
             raise InputError(f"{path} holds no tensor, expected floats (N, 512) or (N, L, 512)")

@@ -29,7 +29,7 @@ FILE = "manifest.json"
 SHARD_NAME = re.compile(r"part-([0-9]{5,12})\.parquet")
 MOST = 1 << 20
 """More channels, rows or pixels than any network has."""
-RECOVER = "`ris verify --recover` makes it anew from the shards"
+RECOVER = "`ris.recover` makes it anew from the shards"
 
 
 class LostManifestError(StoreError):
@@ -113,8 +113,8 @@ class StoreSettings:
             if ours != theirs:
                 raise MismatchError(
                     f"{store} was made with {f.name.replace('_', ' ')} {_short(ours)}, "
-                    f"this run has {_short(theirs)}: give the store's setting, "
-                    "or another store with --store"
+                    f"this run has {_short(theirs)}",
+                    "give the store's setting, or another store with `ris.create`",
                 )
 
 
@@ -251,20 +251,21 @@ class Manifest:
         except _OtherFormatError as e:
             raise StoreError(
                 f"{folder} has store format {e}, this version of ris reads "
-                f"{UNCHECKED} and {FORMAT}: use the version of ris that made it, or ingest the "
-                "photos anew into another store (--store)"
+                f"{UNCHECKED} and {FORMAT}",
+                "use the version of ris that made it, or ingest the photos anew into another store "
+                "(`ris.create`)",
             ) from e
         except FileNotFoundError as e:
             if has_remains(folder):
-                raise LostManifestError(f"{folder} has faces and no {FILE}: {RECOVER}") from e
-            raise StoreError(f"{folder} is not a ris store: run `ris ingest FOLDER` first") from e
+                raise LostManifestError(f"{folder} has faces and no {FILE}", RECOVER) from e
+            raise StoreError(f"{folder} is not a ris store", "run `Collection.ingest` first") from e
         except OSError as e:
             if of_surroundings(e) or not folder.is_dir():
                 raise unreadable(path, e) from e
-            raise LostManifestError(f"{path} cannot be read ({e.strerror or e}): {RECOVER}") from e
+            raise LostManifestError(f"{path} cannot be read ({e.strerror or e})", RECOVER) from e
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise LostManifestError(
-                f"{path} is damaged or not a ris manifest ({_reason(e)}): {RECOVER}"
+                f"{path} is damaged or not a ris manifest ({_reason(e)})", RECOVER
             ) from e
 
     @classmethod

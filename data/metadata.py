@@ -146,8 +146,8 @@ def _unrelated(
     first = next((i for i, name in enumerate(names) if name), 0)
     return InputError(
         f"{table.source} is about none of the photos: its column {column!r} has {names[first]!r} "
-        f"({table.where(first)}), and a photo is {photos.photos[0]!r}; name the column of file "
-        "names with --metadata-key, or write them as the photos' are"
+        f"({table.where(first)}), and a photo is {photos.photos[0]!r}",
+        "name the column of file names with `metadata_key`, or write them as the photos' are",
     )
 
 
@@ -180,8 +180,8 @@ def _file_column(table: Table, photos: FileNames) -> str:
     usual = [n for u in FILE_COLUMNS for n in near or table.names if n.lower() == u]
     if near and not usual:
         raise InputError(
-            f"{table.source}: columns {near[0]!r} and {near[1]!r} both hold photos of the store: "
-            "name one with --metadata-key"
+            f"{table.source}: columns {near[0]!r} and {near[1]!r} both hold photos of the store",
+            "name one with `metadata_key`",
         )
     return (usual or words or table.names)[0]
 

@@ -14,7 +14,10 @@ from ris.data import sealed
 from ris.errors import StoreError
 
 METADATA = "metadata.parquet"
-REMEDY = "`ris verify --drop-damaged` puts it aside, then give the table again with --metadata"
+REMEDY = (
+    "`Collection.verify(drop_damaged=True)` puts it aside, "
+    "then give the table again with `metadata`"
+)
 
 
 def labels_of(folder: Path, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -44,4 +47,4 @@ def labels_of(folder: Path, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def damaged_metadata(error: sealed.DamagedError) -> StoreError:
     """The error for metadata that cannot be read."""
-    return StoreError(f"{error.path} is damaged ({error.reason}): {REMEDY}")
+    return StoreError(f"{error.path} is damaged ({error.reason})", REMEDY)

@@ -217,15 +217,16 @@ def _settings(folder: Path, found: Sequence[_Found], like: StoreSettings | None)
     if chosen is None:
         raise StoreError(
             f"the shards of {folder} are of an earlier version, which did not keep in them what "
-            "they were made with (generator, catalogue, classes, style layers): ingest a photo "
-            "with the same options into a new store, then `ris verify --recover --like THAT_STORE`"
+            "they were made with (generator, catalogue, classes, style layers)",
+            "ingest a photo with the same options into a new store, then "
+            "`ris.recover(like=that_store)`",
         )
     for f in found:
         if f.settings not in (None, chosen) or not shards.is_of(f.columns, chosen):
             raise StoreError(
                 f"{f.shard.file} in {folder / FACES} was made with other settings than "
-                f"{'the other shards' if said else 'the store that was named'}: move it away, or "
-                "name a store with --like that was made as this one"
+                f"{'the other shards' if said else 'the store that was named'}",
+                "move it away, or name a store with `like` that was made as this one",
             )
     return chosen
 

@@ -46,7 +46,7 @@ class DamagedError(StoreError):
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
-            f"{path} is missing or damaged ({reason}): `ris verify` lists what is lost"
+            f"{path} is missing or damaged ({reason})", "`Collection.verify` lists what is lost"
         )
         self.path = path
         self.reason = reason

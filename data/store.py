@@ -63,8 +63,8 @@ class Store(StoredFaces):
         found = Path(folder).absolute() if folder is not None else cls.nearest()
         if found is None:
             raise StoreError(
-                f"no store ({FOLDER}/) in {Path.cwd()} or above it: run `ris ingest FOLDER` "
-                "first, or name one with --store"
+                f"no store ({FOLDER}/) in {Path.cwd()} or above it",
+                "run `Collection.ingest` first, or name one with `ris.open`",
             )
         return cls(found)
 
@@ -93,8 +93,8 @@ class Store(StoredFaces):
                 strangers = [n for n in names if n not in _OWN and not is_temporary(n)]
                 if strangers and not has_remains(folder):
                     raise StoreError(
-                        f"{folder} is not a ris store and is not empty (it holds "
-                        f"{strangers[0]}): name another folder with --store"
+                        f"{folder} is not a ris store and is not empty (it holds {strangers[0]})",
+                        "name another folder with `ris.create`",
                     )
             make_folder(folder / commit.FACES)
         except OSError as e:
@@ -102,7 +102,7 @@ class Store(StoredFaces):
         with commit.locked(folder):
             if not (folder / FILE).exists():
                 if has_remains(folder):
-                    raise StoreError(f"{folder} has faces and no {FILE}: {RECOVER}")
+                    raise StoreError(f"{folder} has faces and no {FILE}", RECOVER)
                 Manifest(settings).write(folder)
         store = cls(folder)
         store.settings.check(settings, folder)

@@ -84,7 +84,7 @@ class StoredFaces:
                 if self.manifest().shards == manifest.shards:
                     raise
                 raise StoreError(
-                    "the store changed while it was read: run the command again"
+                    "the store changed while it was read", "run the command again"
                 ) from e
 
     def rows(self, columns: Sequence[str]) -> list[pa.RecordBatch]:
@@ -129,11 +129,13 @@ class StoredFaces:
         if not exact and len(photos) == 1:  # of one photo, its first face is meant
             exact = [entry for entry in found if entry[-1] in photos]
         if len(found) > 1 and not exact:
-            raise QueryError(f"{len(found)} faces have an id that starts with {face!r}: give more")
+            raise QueryError(
+                f"{len(found)} faces have an id that starts with {face!r}", "give more"
+            )
         if not found:
             raise QueryError(
-                f"no photo and no face id {face!r}: `ris sql 'select id, path from faces'` "
-                "lists the ids"
+                f"no photo and no face id {face!r}",
+                "`Collection.sql('select id, path from faces')` lists the ids",
             )
         file, row, _ = (exact or found)[0]
         return self._row(shards.read_row(self.folder / FACES / file, row).to_batches()[0])
@@ -166,8 +168,8 @@ class StoredFaces:
         if ours and fingerprint not in ours:
             raise MismatchError(
                 f"the faces of {self.folder} were inverted by {next(iter(ours))}, this would be "
-                f"by {fingerprint}: codes of different inverters do not compare, ingest all "
-                "photos into a new store"
+                f"by {fingerprint}: codes of different inverters do not compare",
+                "ingest all photos into a new store",
             )
 
     def has(self, face: str) -> bool:

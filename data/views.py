@@ -153,7 +153,9 @@ def run_sql(store: Store, statement: str) -> tuple[list[str], list[tuple[object,
             columns = [str(row[0]) for row in connection.execute("DESCRIBE faces").fetchall()]
             try:
                 if len(connection.extract_statements(statement)) != 1:
-                    raise QueryError('give one SQL statement, as in "select id from faces"')
+                    raise QueryError(
+                        "this is not one SQL statement", "give one, as in 'select id from faces'"
+                    )
                 result = connection.execute(statement)
                 return [d[0] for d in result.description or ()], result.fetchall()
             except duckdb.Error as e:
@@ -176,7 +178,7 @@ def select_ids(store: Store, where: str) -> set[str]:
         QueryError: the condition is wrong; names the columns that there are.
     """
     if not where.strip():
-        raise QueryError('the condition is empty: write it as in --where "width > 500"')
+        raise QueryError("the condition is empty", "write it as in `where='width > 500'`")
     _, rows = run_sql(store, f"SELECT id FROM faces WHERE ({where}\n)")
     return {str(row[0]) for row in rows}
 

@@ -112,7 +112,7 @@ class Editor:
         """
         steps = torch.tensor(alphas, dtype=torch.float64)
         if not len(steps) or not torch.isfinite(steps).all():
-            raise InputError("alpha is a number")
+            raise InputError("`alpha` is a number")
         towards = self.direction(source, reference, features)
         return move(source.sigma[None], towards[None], steps)[0]
 

@@ -65,29 +65,29 @@ class EditRequest:
 
     def __post_init__(self) -> None:
         if bool(self.references) == (self.from_query is not None):
-            raise InputError("name a reference, or take one with --from-query (one of the two)")
+            raise InputError("name a reference, or take one with `from_query` (one of the two)")
         if self.from_query == 0:
-            raise InputError("--from-query counts from 1, and from -1 for the least alike")
+            raise InputError("`from_query` counts from 1, and from -1 for the least alike")
         if not math.isfinite(self.alpha):
-            raise InputError(f"alpha is a number, not {self.alpha}")
+            raise InputError(f"`alpha` is a number, not {self.alpha}")
         if self.sweep is not None and not all(map(math.isfinite, self.sweep)):
             raise InputError(f"a sweep leads from one number to another, not {self.sweep}")
         kinds = [
             name
             for name, wanted in (
-                ("--sweep", self.sweep is not None),
-                ("--compare", self.compare),
-                ("--paste", self.paste is not None),
+                ("`sweep`", self.sweep is not None),
+                ("`compare`", self.compare),
+                ("`paste`", self.paste is not None),
                 ("several sources or references", self.is_grid),
             )
             if wanted
         ]
         if len(kinds) > 1:
-            raise InputError(f"{kinds[0]} and {kinds[1]} make different pictures: ask for one")
+            raise InputError(f"{kinds[0]} and {kinds[1]} make different pictures", "ask for one")
         if not 1 < self.steps <= MAX_STEPS:
-            raise InputError(f"a sweep has 2 to {MAX_STEPS} steps, not {self.steps}")
+            raise InputError(f"a sweep has 2 to {MAX_STEPS} `steps`, not {self.steps}")
         if self.size is not None and self.size < 16:
-            raise InputError(f"a face has at least 16 pixels, not {self.size}")
+            raise InputError(f"`size` is at least 16 pixels, not {self.size}")
 
     @property
     def is_grid(self) -> bool:

@@ -42,7 +42,8 @@ def read_labels(store: Store, ids: Sequence[str], attributes: Sequence[str]) -> 
     missing = [a for a in attributes if a.lower() not in columns]
     if missing:
         raise InputError(
-            f"the faces have no column {', '.join(missing)}: ingest them with --metadata LABELS.csv"
+            f"the faces have no column {', '.join(missing)}",
+            "ingest them with `metadata='LABELS.csv'`",
         )
     quoted = ", ".join(f'"{a}"' for a in attributes)
     _, rows = run_sql(store, f"SELECT id, {quoted} FROM faces")

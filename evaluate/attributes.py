@@ -251,7 +251,7 @@ def evaluate_attributes(
     names = tuple(classifier.attributes[i] for i in here)
     if not names or not manifest.rows:
         what = "faces" if not manifest.rows else "column of CelebA's attributes"
-        raise InputError(f"the store has no {what}: `ris ingest` photos with --metadata LABELS.csv")
+        raise InputError(f"the store has no {what}", "ingest photos with `metadata='LABELS.csv'`")
     ids = row_ids(store, manifest)
     labels = read_labels(store, ids, names)
     logits = predicted_logits(store, manifest, classifier, read=read, progress=progress)

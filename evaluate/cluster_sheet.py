@@ -121,7 +121,9 @@ def make_sheet(
     """
     if len(features) != 1 or len(clusters) != 1:
         raise InputError(
-            "a sheet shows one feature and one number of clusters: --features hair --clusters 5"
+            "a sheet shows one feature and one number of clusters, "
+            f"not {len(features)} and {len(clusters)}",
+            "name one, and one number of `clusters`",
         )
     if out.suffix.lower() not in FORMATS:
         raise InputError(f"{out}: a picture is written as .png or .jpg")

@@ -19,5 +19,5 @@ def needs(package: str) -> Iterator[None]:
         yield
     except ImportError as e:
         raise InputError(
-            f"this needs {package}, of the extra `eval`: pip install 'ris-faces[eval]'"
+            f"this needs {package}, of the extra eval", "pip install 'ris-faces[eval]'"
         ) from e

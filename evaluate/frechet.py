@@ -191,7 +191,7 @@ def part_moments(
         InputError: too few pictures, or options out of range.
     """
     if sizes < 2 or not 0 < share < 1:
-        raise InputError("the distance takes 2 sizes at least, and a share between 0 and 1")
+        raise InputError("the distance takes 2 `sizes` at least, and a `share` between 0 and 1")
     shares = np.linspace(share, 1, sizes).tolist()
     try:
         parts = Subsets(source.total, shares, source.dim, np.random.default_rng(seed))

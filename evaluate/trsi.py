@@ -176,5 +176,5 @@ def identities(store: Store, ids: list[str], column: str | None) -> np.ndarray:
     who = {str(face): name for face, name in rows}
     missing = sum(who.get(i) is None for i in ids)
     if missing:
-        raise InputError(f"{missing} faces have no {column}: ingest them with --metadata")
+        raise InputError(f"{missing} faces have no {column}", "ingest them with `metadata`")
     return np.array([str(who[i]) for i in ids])

@@ -59,7 +59,7 @@ def parse_bytes(text: str) -> int:
     """
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?B?)\s*", text.upper())
     if not match:
-        raise InputError(f"{text!r} is not a size: write it as 500MB or 4GB")
+        raise InputError(f"{text!r} is not a size", "write it as 500MB or 4GB")
     unit = match[2] if match[2].endswith("B") or not match[2] else match[2] + "B"
     return int(float(match[1]) * _UNITS[unit])
 
@@ -108,7 +108,7 @@ def build_indices(
     if norm not in NORM_MODES:
         raise InputError(f"normalisation is one of {', '.join(NORM_MODES)}, not {norm!r}")
     if not manifest.rows:
-        raise StoreError(f"{store.folder} holds no faces yet: run `ris ingest FOLDER` first")
+        raise StoreError(f"{store.folder} holds no faces yet", "run `Collection.ingest` first")
     normaliser = Normaliser.fit(norm, style_statistics(store), settings.covered)
     recipes = {f: Recipe.of(f, asdict(options), norm, settings) for f in features}
     asked = {"kind": kind, "memory": memory}
@@ -168,8 +168,8 @@ def refresh_indices(
             }
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             results[feature] = StoreError(
-                f"the index for {feature!r} does not say how it was built ({reason(e)}): "
-                f"run `ris index --feature {feature} --rebuild`"
+                f"the index for {feature!r} does not say how it was built ({reason(e)})",
+                f"run `Collection.index({feature!r}, rebuild=True)`",
             )
         except RisError as e:
             results[feature] = e

@@ -46,7 +46,7 @@ def load_faiss() -> ModuleType:
         import faiss
     except ImportError as error:
         raise RisError(
-            "this index kind needs FAISS: run `pip install faiss-cpu`, or use `--kind exact`"
+            "this index kind needs FAISS", "run `pip install faiss-cpu`, or use `kind='exact'`"
         ) from error
     module: ModuleType = faiss
     return module

@@ -137,7 +137,8 @@ class FeatureIndex:
         if meta.extra.get("settings") != settings_hash(store.settings):
             raise MismatchError(
                 f"the index for {feature!r} was built with another generator, catalogue or "
-                f"resolution than the faces of {store.folder}: run `ris index --feature {feature}`"
+                f"resolution than the faces of {store.folder}",
+                f"run `Collection.index({feature!r})`",
             )
         try:
             if opened.ids is None:
@@ -149,7 +150,8 @@ class FeatureIndex:
         except (KeyError, ValueError) as e:
             raise StoreError(
                 f"the index for {feature!r} does not say which faces it holds or how their vectors "
-                f"were made: run `ris index --feature {feature}`"
+                "were made",
+                f"run `Collection.index({feature!r})`",
             ) from e
         return cls(
             vectors=opened.index,

@@ -105,7 +105,8 @@ class Files:
 def damaged(folder: Path, why: str) -> StoreError:
     """The error for an index, given by its folder, that cannot be used."""
     return StoreError(
-        f"the index {folder} is damaged ({why}): run `ris index --feature {folder.name} --rebuild`"
+        f"the index {folder} is damaged ({why})",
+        f"run `Collection.index({folder.name!r}, rebuild=True)`",
     )
 
 

@@ -187,21 +187,21 @@ def read_meta(folder: Path) -> IndexMeta:
     try:
         text = (folder / META).read_text(encoding="utf-8")
         value = json.loads(text)
-        version, anew = value["version"], f"run `ris index --feature {folder.name}`"
+        version, anew = value["version"], f"run `Collection.index({folder.name!r})`"
         if isinstance(version, int) and 0 < version != VERSION:
             raise StoreError(
-                f"the index {folder} has layout {version}, this version of ris reads {VERSION}: "
-                f"{anew}"
+                f"the index {folder} has layout {version}, this version of ris reads {VERSION}",
+                anew,
             )
         if (kind := value.get("kind")) in FORMER:
             raise StoreError(
-                f"the index {folder} is of the kind {kind!r}, which this version of ris has no "
-                f"more; {anew} to build it anew"
+                f"the index {folder} is of the kind {kind!r}, which this version of ris has no more",
+                f"{anew} to build it anew",
             )
         return IndexMeta.from_json(text)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise IndexMissingError(
-            f"no index for '{folder.name}': run `ris index --feature {folder.name}`"
+            f"no index for {folder.name!r}", f"run `Collection.index({folder.name!r})`"
         ) from error
     except OSError as error:
         check_blame(folder / META, error)

@@ -63,11 +63,11 @@ def refit(
         StoreError: the file cannot be written.
     """
     if out is None and (generator_file is None or store is None):
-        raise InputError("name the file to write with --out")
+        raise InputError("name the file to write with `out`")
     if out is not None and out.suffix != ".safetensors":
         raise InputError(f"{out}: a catalogue is written as .safetensors")
     if (clusters is not None and clusters < 16) or (faces is not None and faces < 8):
-        raise InputError("a catalogue needs at least 16 clusters and 8 faces")
+        raise InputError("a catalogue needs at least 16 `clusters` and 8 `faces`")
     generator = load_generator(generator_file, device=device)
     if out is None:
         assert store is not None

@@ -65,8 +65,8 @@ class Embedder:
             return "native"
         if self.engine == "native":
             raise InputError(
-                f"the native engine cannot run: {reason}; it needs a C++ compiler (as g++) and "
-                "ninja, or take --engine torch"
+                f"the native engine cannot run: {reason}",
+                "it needs a C++ compiler (as g++) and ninja, or take `engine='torch'`",
             )
         return "torch"
 
@@ -77,7 +77,7 @@ class Embedder:
         try:
             layout.up_to(self.max_resolution)
         except ValueError as e:
-            raise InputError(f"--max-resolution {self.max_resolution}: {e}") from e
+            raise InputError(f"`max_resolution` {self.max_resolution}: {e}") from e
         return StoreSettings(
             generator=self.generator.fingerprint,
             generator_name=self.generator.name,

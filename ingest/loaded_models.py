@@ -164,19 +164,19 @@ class Models:
             InputError: a negative number of steps.
         """
         if self.refine is not None and self.refine < 0:
-            raise InputError(f"--refine takes 0 or more steps, not {self.refine}")
+            raise InputError(f"`refine` takes 0 or more steps, not {self.refine}")
         named = (
-            ("generator file", self.generator_file, "name it with --generator"),
-            ("encoder file", self.inverter_file, "name it with --inverter"),
+            ("generator file", self.generator_file, "name it with `generator`"),
+            ("encoder file", self.inverter_file, "name it with `inverter`"),
             (
                 "feature catalogue",
                 self.catalogue_path,
-                "fit one with `ris catalog fit` and name it with --catalog",
+                "fit one with `ris.fit_catalogue` and name it with `catalogue`",
             ),
         )
         for what, path, advice in named:
             if path is not None and not path.is_file():
-                raise ModelFileError(f"no {what} {path}: {advice}")
+                raise ModelFileError(f"no {what} {path}", advice)
 
     @property
     def generator(self) -> Generator:
@@ -190,8 +190,8 @@ class Models:
         if self.expected_generator not in (None, found.fingerprint):
             raise MismatchError(
                 f"the store's faces are of generator {self.expected_generator}, "
-                f"{self.generator_file or self.generator_name} is {found.fingerprint}: name the "
-                "store's with --generator, or another store with --store"
+                f"{self.generator_file or self.generator_name} is {found.fingerprint}",
+                "name the store's with `generator`, or another store with `ris.open`",
             )
         return found
 
@@ -199,7 +199,7 @@ class Models:
     def _generator(self) -> Generator:
         if self.generator_file is not None and not self.generator_file.is_file():
             raise ModelFileError(
-                f"no generator file {self.generator_file}: name it with --generator"
+                f"no generator file {self.generator_file}", "name it with `generator`"
             )
         return load_generator(self.generator_file or self.generator_name, device=self.device)
 

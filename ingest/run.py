@@ -79,7 +79,7 @@ def ingest_collection(
     """
     sources = Sources(photos, folder)
     if prune and not sources.only_folders:
-        raise InputError("--prune goes with folders: it removes what is gone from there")
+        raise InputError("`prune` goes with folders: it removes what is gone from there")
     codes = _latents(sources, latents)
     models.check_files()
     table, total = None, None
@@ -99,8 +99,8 @@ def ingest_collection(
     ours = models.generator.fingerprint
     if codes is not None and codes.generator not in (None, ours):
         raise MismatchError(
-            f"the latents are of generator {codes.generator}, this run has {ours}: name theirs "
-            "with --generator"
+            f"the latents are of generator {codes.generator}, this run has {ours}",
+            "name theirs with `generator`",
         )
     if codes is not None:
         codes = codes.of_rows(models.generator.layout.rows, total if in_order and total else 0)

@@ -74,9 +74,9 @@ def sample(
     if n < 1 or seed < 0 or seed + n > 2**31:
         raise InputError(f"cannot sample {n} faces from seed {seed}")
     if not 0 <= truncation <= 1:
-        raise InputError(f"truncation lies between 0 and 1, not {truncation}")
+        raise InputError(f"`truncation` lies between 0 and 1, not {truncation}")
     if size is not None and not 32 <= size <= generator.image_size:
-        raise InputError(f"size lies between 32 and {generator.image_size}, not {size}")
+        raise InputError(f"`size` lies between 32 and {generator.image_size}, not {size}")
     if suffix not in (".jpg", ".png"):
         raise InputError(f"faces are written as jpg or png, not {suffix}")
     try:
@@ -120,11 +120,12 @@ class _Sidecar:
         if (folder / SIDECAR).exists():
             before = read_latents(folder / SIDECAR)
             if before.files is None or before.hashes is None:
-                raise InputError(f"{folder / SIDECAR} was not written by ris sample")
+                raise InputError(f"{folder / SIDECAR} was not written by `ris.sample`")
             if before.generator not in (None, generator):
                 raise MismatchError(
                     f"the faces in {folder} are of generator {before.generator}, this run has "
-                    f"{generator}: name another folder"
+                    f"{generator}",
+                    "name another folder",
                 )
             codes = (before.codes[i] for i in range(len(before.codes)))
             entries = zip(codes, before.hashes, strict=True)

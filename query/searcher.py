@@ -169,7 +169,7 @@ class Searcher:
             RisError: as `search`, where it is not the fault of one query.
         """
         if k < 1:
-            raise InputError(f"--k is at least 1, not {k}")
+            raise InputError(f"`k` is at least 1, not {k}")
         indices = self._indices.get(features)  # a missing one should not cost an inversion
         faces: list[QueryFace | RisError] = []
         for query in queries:
@@ -209,7 +209,7 @@ class Searcher:
                 if isinstance(face, RisError):
                     raise face
                 if chosen is not None and not chosen - {face.id}:
-                    raise QueryError(f"no face satisfies --where {where!r}")
+                    raise QueryError(f"no face satisfies `where` {where!r}")
                 ready[number] = Query(face, vectors_of(indices, face))
             except RisError as e:
                 found[number] = e

@@ -1,10 +1,14 @@
-"""Notes and warnings for the person at the terminal, where the work goes on all the same."""
+"""Notes and warnings for the person at the terminal, where the work goes on all the same.
+
+Their texts speak of parameters and next steps as those of `ris.errors` do.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 _listeners: list[Callable[[str], None]] = []
+_spellings: list[Callable[[str], str]] = []
 
 
 def listen(show: Callable[[str], None]) -> None:
@@ -13,10 +17,15 @@ def listen(show: Callable[[str], None]) -> None:
         _listeners.append(show)
 
 
+def spell(spelling: Callable[[str], str]) -> None:
+    """Has the texts of later notes and warnings put into the words of who reads them."""
+    _spellings[:] = [spelling]
+
+
 def tell(note: str) -> None:
     """Says what takes its time now, such as that a model is fetched."""
     for show in _listeners:
-        show(note)
+        show(_spelled(note))
 
 
 def warn(message: str) -> None:
@@ -24,4 +33,10 @@ def warn(message: str) -> None:
     by the logger ``ris``."""
     import logging
 
-    logging.getLogger("ris").warning("ris: %s", " ".join(message.split()))
+    logging.getLogger("ris").warning("ris: %s", " ".join(_spelled(message).split()))
+
+
+def _spelled(text: str) -> str:
+    for spelling in _spellings:
+        text = spelling(text)
+    return text

@@ -67,7 +67,7 @@ def _load(
         return make(read(model))
     except (ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError) as e:
         raise ModelFileError(
-            f"the file of {name} is damaged ({e}): run `ris models pull {name} --force`"
+            f"the file of {name} is damaged ({e})", f"run `ris.pull({name!r}, force=True)`"
         ) from e
 
 

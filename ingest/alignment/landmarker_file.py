@@ -115,7 +115,7 @@ def load_networks() -> Networks:
             try:
                 _loaded[path] = read_networks(path)
             except ModelFileError as e:
-                raise ModelFileError(f"{e}: run `ris models pull --force`") from e
+                raise ModelFileError(str(e), "run `ris.pull(force=True)`") from e
         return _loaded[path]
 
 

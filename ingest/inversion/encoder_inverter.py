@@ -111,14 +111,15 @@ def load_encoder_inverter(generator: Generator) -> EncoderInverter:
     path = asset_path(f"encoder-{generator.name}.safetensors")
     if not path.is_file():
         raise ModelFileError(
-            f"no encoder ships for the generator {generator.name}: name a pSp or e4e checkpoint "
-            "with --inverter, or codes with --latents"
+            f"no encoder ships for the generator {generator.name}",
+            "name a pSp or e4e checkpoint with `inverter`, or codes with `latents`",
         )
     tensors, metadata = load_tensors(path)
     if metadata.get("generator") != generator.fingerprint:
         raise MismatchError(
             f"the encoder was trained for generator {metadata.get('generator')}, "
-            f"not for {generator.fingerprint}: train one with `python -m train.train_encoder`"
+            f"not for {generator.fingerprint}",
+            "train one with `python -m train.train_encoder`",
         )
     shared, _ = load_tensors(asset_path(f"inversion-{generator.name}.safetensors"))
     pspace = PSpace(shared["pspace.mean"], shared["pspace.root"]).to(generator.device)

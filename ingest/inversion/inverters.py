@@ -76,10 +76,10 @@ def make_inverter(
         ModelFileError: a model is missing or damaged.
     """
     if refine is not None and refine < 0:
-        raise InputError(f"--refine takes 0 or more steps, not {refine}")
+        raise InputError(f"`refine` takes 0 or more steps, not {refine}")
     if file is not None:
         if refine:
-            raise InputError("--refine goes with the shipped generator's encoder")
+            raise InputError("`refine` goes with the shipped generator's encoder")
         return load_checkpoint_inverter(generator, file)
     if kind == "optimisation":
         return load_inverter(generator, steps=refine)

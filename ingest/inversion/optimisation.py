@@ -311,16 +311,16 @@ def load_inverter(
 
     if not isinstance(generator, MobileStyleGAN):
         raise ModelFileError(
-            f"optimisation is fitted to the shipped generator, not to {generator.name}: name a "
-            "pSp or e4e checkpoint with --inverter, or codes with --latents"
+            f"optimisation is fitted to the shipped generator, not to {generator.name}",
+            "name a pSp or e4e checkpoint with `inverter`, or codes with `latents`",
         )
     tensors, metadata = load_tensors(asset_path(f"inversion-{generator.name}.safetensors"))
     backbone = load_efficientnet()
     for what, ours in (("generator", generator.fingerprint), ("backbone", backbone.fingerprint)):
         if metadata.get(what) != ours:
             raise MismatchError(
-                f"the inverter was fitted on {what} {metadata.get(what)}, not on {ours}: fit it "
-                "again with train/fit_inversion_assets.py"
+                f"the inverter was fitted on {what} {metadata.get(what)}, not on {ours}",
+                "fit it again with train/fit_inversion_assets.py",
             )
     config = config or OptimisationConfig()
     config = config if steps is None else dataclasses.replace(config, steps=steps)

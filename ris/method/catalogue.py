@@ -30,6 +30,7 @@ from ris.ops.calls import Impl, kernels
 
 CLASSES = ("eyes", "nose", "mouth", "hair", "skin", "neck", "clothes", "background")
 FORMAT = "1"
+REFIT = "run `ris.fit_catalogue`"
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ class FeatureCatalogue:
                 raise MismatchError(
                     f"the catalogue {self.fingerprint} (of generator {self.generator}) wants a "
                     f"style layer {name!r} with {channels} channels at position {index}, which "
-                    "this generator lacks: run `ris catalog fit`"
+                    "this generator lacks",
+                    REFIT,
                 )
         return self.layer_indices
 
@@ -118,7 +120,8 @@ class FeatureCatalogue:
         if generator.fingerprint != self.generator:
             raise MismatchError(
                 f"the catalogue {self.fingerprint} was fitted on generator {self.generator}, "
-                f"not on {generator.fingerprint}: run `ris catalog fit`"
+                f"not on {generator.fingerprint}",
+                REFIT,
             )
 
     def cluster_labels(self, activations: Mapping[int, torch.Tensor]) -> torch.Tensor:
@@ -209,7 +212,8 @@ class FeatureCatalogue:
         if metadata.get("format") != FORMAT:
             raise MismatchError(
                 f"the catalogue has format {metadata.get('format')}, this version reads format "
-                f"{FORMAT}: run `ris catalog fit`"
+                f"{FORMAT}",
+                REFIT,
             )
         try:
             return cls(
@@ -224,9 +228,7 @@ class FeatureCatalogue:
                 generator=metadata["generator"],
             )
         except (KeyError, ValueError) as error:
-            raise MismatchError(
-                f"the catalogue cannot be used ({error}): run `ris catalog fit`"
-            ) from error
+            raise MismatchError(f"the catalogue cannot be used ({error})", REFIT) from error
 
 
 def pixel_features(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -47,11 +47,11 @@ class MaskOptions:
         if self.kind not in get_args(MaskKind):
             raise ValueError(f"mask kind is {' or '.join(get_args(MaskKind))}, not {self.kind!r}")
         if not self.tau > 0:
-            raise ValueError(f"tau must be above 0, not {self.tau}")
+            raise ValueError(f"`tau` must be above 0, not {self.tau}")
         if not 0 <= self.threshold < 1:
             raise ValueError(f"the hard mask's threshold lies in [0, 1), not {self.threshold}")
         if not 0 <= self.rho < 1:
-            raise ValueError(f"rho lies in [0, 1), not {self.rho}")
+            raise ValueError(f"`rho` lies in [0, 1), not {self.rho}")
         if self.least < 0:
             raise ValueError(f"least must not be negative, not {self.least}")
 

@@ -393,7 +393,7 @@ def test_entries_that_are_no_files_are_failures(tmp_path):
     listed(tmp_path, b"gone.jpg\nsub\nnotes.md\n" + b"x" * 5000 + b".jpg\n")
     assert outcomes(tmp_path / "list.txt") == {
         "No such file or directory": 1,
-        "a folder: name it on the command line to search it": 1,
+        "a folder: name it itself to search it": 1,
         "photo": 1,  # which fails when it is decoded
         "File name too long": 1,
     }
