@@ -77,8 +77,9 @@ def _typed(code: str) -> str:
             found = ast.parse(form, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
-        if isinstance(found, ast.Call) and form is not code:
-            return " ".join(_words(found, ""))
+        if form is not code:
+            assigned = isinstance(found, ast.Call) and not found.args and found
+            return " ".join(_words(assigned, "")) if assigned else ""
         name = ast.unparse(found.func if isinstance(found, ast.Call) else found)
         if name in STORE:
             return "--store"

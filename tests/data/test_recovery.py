@@ -62,7 +62,7 @@ def test_a_lost_manifest_comes_back_to_the_byte(store, how):
         lambda: Store.create(store.folder, SETTINGS),
         lambda: Store.create(store.folder, SETTINGS).append([row(50)]),
     ):
-        with pytest.raises(StoreError, match="`ris verify --recover` makes it anew") as e:
+        with pytest.raises(StoreError, match="`ris.recover` makes it anew") as e:
             ask()
         assert "\n" not in str(e.value)
     assert set((store.folder / "faces").iterdir()) == files
@@ -174,7 +174,9 @@ def test_numbers_are_not_used_again(store):
 def test_shards_of_an_earlier_version_need_a_store_made_alike(old, tmp_path):
     before = content(Store.open(old))
     (old / FILE).unlink()
-    with pytest.raises(StoreError, match=r"earlier version.*generator, catalogue.*--like") as e:
+    with pytest.raises(
+        StoreError, match=r"earlier version.*generator, catalogue.*`ris.recover\\(like="
+    ) as e:
         recover(old)
     assert "\n" not in str(e.value)
     wider = dataclasses.replace(SETTINGS, max_resolution=8)

@@ -116,7 +116,7 @@ def test_a_torn_file_is_one_line(store, cut):
     path = store.folder / "faces" / store.manifest().shards[0].file
     os.truncate(path, cut if cut >= 0 else path.stat().st_size + cut)
     for read in (lambda: content(store), lambda: store.face("face0001"), store.known):
-        with pytest.raises(StoreError, match="`ris verify` lists what is lost") as e:
+        with pytest.raises(StoreError, match="`Collection.verify` lists what is lost") as e:
             read()
         assert "\n" not in str(e.value)
     with pytest.raises(StoreError, match="missing or damaged"):

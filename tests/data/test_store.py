@@ -164,7 +164,7 @@ def test_stores_are_found_upward_and_missing_ones_explained(store, tmp_path, mon
     deep.mkdir(parents=True)
     monkeypatch.chdir(deep)
     assert Store.open().folder == store.folder
-    with pytest.raises(StoreError, match=r"is not a ris store: run `ris ingest FOLDER` first"):
+    with pytest.raises(StoreError, match=r"is not a ris store: run `Collection.ingest` first"):
         Store.open(deep)
     assert store.relative(deep / "x.jpg") == "a/b/x.jpg"
     assert store.relative(Path("/elsewhere/x.jpg")) == "/elsewhere/x.jpg"
@@ -173,7 +173,7 @@ def test_stores_are_found_upward_and_missing_ones_explained(store, tmp_path, mon
 
 def test_another_generator_is_refused_by_name(store):
     foreign = dataclasses.replace(SETTINGS, generator="toy-2")
-    with pytest.raises(MismatchError, match=r"generator toy-1, this run has toy-2.*--store"):
+    with pytest.raises(MismatchError, match=r"generator toy-1, this run has toy-2.*`ris.create`"):
         Store.create(store.folder, foreign)
 
 
@@ -229,7 +229,7 @@ def test_a_truncated_shard_is_one_line(store):
     store.append([row(i) for i in range(3)])
     shard = store.folder / "faces" / store.manifest().shards[0].file
     os.truncate(shard, shard.stat().st_size // 2)
-    with pytest.raises(StoreError, match="`ris verify` lists what is lost") as e:
+    with pytest.raises(StoreError, match="`Collection.verify` lists what is lost") as e:
         content(store)
     assert "\n" not in str(e.value)
 

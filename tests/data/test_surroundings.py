@@ -162,7 +162,7 @@ def test_a_folder_in_the_place_of_the_manifest_is_a_lost_manifest(store):
     kept = (store.folder / FILE).rename(store.folder / "kept")
     (store.folder / FILE).mkdir()
     (store.folder / FILE / "mine").write_text("x")
-    with pytest.raises(StoreError, match="`ris verify --recover` makes it anew"):
+    with pytest.raises(StoreError, match="`ris.recover` makes it anew"):
         Store.open(store.folder)
     recover(store.folder)
     kept.unlink()

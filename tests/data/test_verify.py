@@ -100,7 +100,7 @@ def test_damaged_metadata_is_named_with_what_to_do(store, tmp_path):
         lambda: select_ids(store, "who = 'Ann'"),
         lambda: join_metadata(store, tmp_path / "labels.csv"),
     ):
-        with pytest.raises(StoreError, match=r"metadata.parquet is damaged \(.*--metadata") as e:
+        with pytest.raises(StoreError, match=r"metadata.parquet is damaged \(.*`metadata`") as e:
             ask()
         assert "\n" not in str(e.value)
     assert store.face("face0001").id == "face0001"
@@ -174,7 +174,7 @@ def test_a_missing_shard_is_not_blamed_on_the_query(store, monkeypatch):
         return connection
 
     monkeypatch.setattr(views, "connect", late)
-    with pytest.raises(StoreError, match="is missing or damaged .*`ris verify` lists"):
+    with pytest.raises(StoreError, match="is missing or damaged .*`Collection.verify` lists"):
         run_sql(store, "select path from faces")
 
 

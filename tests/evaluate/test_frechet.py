@@ -269,8 +269,8 @@ def test_the_command(tmp_path, ris):
         (("nowhere", "a.npz"), "no file or folder nowhere"),
         (("few", "few"), "few: 2 are too few for parts of 50%"),
         (("few", "a.npz"), "take the same extractor for both"),
-        (("a.npz", "b.npz", "--share", 2), "a share between 0 and 1"),
-        (("a.npz", "b.npz", "--sizes", 1), "2 sizes at least"),
+        (("a.npz", "b.npz", "--share", 2), "a --share between 0 and 1"),
+        (("a.npz", "b.npz", "--sizes", 1), "2 --sizes at least"),
         (("a.npz", "b.npz", "--plot", "f.gif"), "f.gif: a plot is written as .png or .svg"),
     ]:
         err = ris(*line, *words).err

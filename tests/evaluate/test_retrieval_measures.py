@@ -72,7 +72,7 @@ def test_labels_of_another_kind_are_refused(filled):
     assert set(read_labels(filled, ids, ["odd"]).reshape(-1)) == {-1, 1}
     with pytest.raises(InputError, match="column person holds 0, 1, 10, 11: an attribute is"):
         read_labels(filled, ids, ["person"])
-    with pytest.raises(InputError, match="no column Smiling, Bald: ingest them with --metadata"):
+    with pytest.raises(InputError, match="no column Smiling, Bald: ingest them with `metadata="):
         read_labels(filled, ids, ["odd", "Smiling", "Bald"])
 
 

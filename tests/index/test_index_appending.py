@@ -175,7 +175,7 @@ def test_ids_that_do_not_fit_the_deleted_rows_are_damage(tmp_path):
     value = json.loads((folder / META).read_text()) | {"gone": 3}
     del value[SEAL]
     (folder / META).write_text(json.dumps(value | {SEAL: seal(value)}))
-    with pytest.raises(StoreError, match=r"has not 3 deleted rows.*run `ris index"):
+    with pytest.raises(StoreError, match=r"has not 3 deleted rows.*run `Collection.index"):
         open_index(folder)
 
 

@@ -131,7 +131,7 @@ def test_damage_of_the_vectors_is_told_by_every_way_to_them(tmp_path, hard, nati
         opened.index.vectors.cosines(
             unit[0], np.array([299, 301])
         )  # rows that are whole stay usable
-        with pytest.raises(StoreError, match=r"row 300 is not what was written.*--rebuild`$"):
+        with pytest.raises(StoreError, match=r"row 300 is not what was written.*rebuild=True\)`$"):
             use(opened)
             pytest.fail(way)
 

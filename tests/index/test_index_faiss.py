@@ -202,7 +202,9 @@ def test_a_foreign_faiss_part_is_refused(masked, tmp_path, name):
             writer.finish("ivf", {})
     mine, other = (next(tmp_path.glob(f"{f}/*/{name}")) for f in ("eyes", "nose"))
     mine.write_bytes(other.read_bytes())
-    with pytest.raises(StoreError, match=f"{name}.*run `ris index --feature eyes --rebuild`"):
+    with pytest.raises(
+        StoreError, match=rf"{name}.*run `Collection.index\('eyes', rebuild=True\)`"
+    ):
         open_index(tmp_path / "eyes")
 
 

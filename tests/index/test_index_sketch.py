@@ -161,7 +161,9 @@ def test_foreign_parts_are_refused(tmp_path, name):
             writer.finish("sketch", {})
     mine, other = (next(tmp_path.glob(f"{f}/*/{name}")) for f in ("eyes", "nose"))
     mine.write_bytes(other.read_bytes())
-    with pytest.raises(StoreError, match=f"{name}.*run `ris index --feature eyes --rebuild`"):
+    with pytest.raises(
+        StoreError, match=rf"{name}.*run `Collection.index\('eyes', rebuild=True\)`"
+    ):
         check_index(tmp_path / "eyes")
 
 

@@ -129,7 +129,7 @@ def test_the_choice_of_inverter(generator):
     assert make_inverter(generator, refine=0).name == "encoder"
     assert make_inverter(generator, "optimisation", 5).config.steps == 5
     assert make_inverter(generator, "optimisation").config.steps == 60
-    with pytest.raises(InputError, match="--refine"):
+    with pytest.raises(InputError, match="`refine`"):
         make_inverter(generator, refine=-1)
 
 

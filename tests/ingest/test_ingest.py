@@ -323,10 +323,10 @@ def test_odd_file_names(work, models):
 
 def test_options_that_cannot_be_used_leave_no_store(work, models):
     wrong = models.with_settings(max_resolution=3)
-    with pytest.raises(InputError, match="--max-resolution 3: no style layer is at most 3 px"):
+    with pytest.raises(InputError, match="`max_resolution` 3: no style layer is at most 3 px"):
         run(work, wrong)
     assert not (work / ".ris").exists()
-    with pytest.raises(InputError, match="--prune goes with folders"):
+    with pytest.raises(InputError, match="`prune` goes with folders"):
         run(work, models, "photos/seed000100.jpg", prune=True)
 
 

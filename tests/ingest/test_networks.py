@@ -220,7 +220,7 @@ def test_damage_in_the_archive_is_one_line(tmp_path, members, monkeypatch):
         assert str(e.value).startswith(f"{path} is damaged (")
     monkeypatch.setattr(networks, "_loaded", {})
     monkeypatch.setattr(networks, "read_networks", lambda _: read_networks(bomb))
-    with pytest.raises(ModelFileError, match=r"run `ris models pull --force`$"):
+    with pytest.raises(ModelFileError, match=r"run `ris.pull\(force=True\)`$"):
         load_networks()
 
 

@@ -272,7 +272,7 @@ def test_an_open_index_outlives_its_files(store):
     assert opened.vectors.rows == len(opened.vectors.all_scores(np.ones(opened.meta.dims))) == 60
     assert ends(searcher.search(FaceId(ids[0]), MIX, k=9)) == before
     shutil.rmtree(store.folder / "index" / "eyes")
-    with pytest.raises(IndexMissingError, match="run `ris index --feature eyes`"):
+    with pytest.raises(IndexMissingError, match=r"run `Collection.index\('eyes'\)`"):
         searcher.search(FaceId(ids[0]), EYES)
     build_indices(store, ["eyes"])
     assert ends(searcher.search(FaceId(ids[0]), MIX, k=9)) == before
@@ -282,7 +282,7 @@ def test_an_index_of_another_store_is_refused(store):
     meta = read_meta(store.folder / "index" / "eyes")
     other = dataclasses.replace(meta, extra=meta.extra | {"settings": "0" * 16})
     (store.folder / "index" / "eyes" / "meta.json").write_text(other.to_json())
-    with pytest.raises(MismatchError, match=r"another generator.*`ris index --feature eyes`"):
+    with pytest.raises(MismatchError, match=r"another generator.*`Collection.index\('eyes'\)`"):
         search(store, FaceId(ids_of(store)[0]), EYES)
     assert len(search(store, FaceId(ids_of(store)[0]), {"hair": 1.0}).nearest) == 5
 
@@ -389,7 +389,9 @@ def test_a_file_that_became_shorter_under_an_open_index_kills_nobody(store, name
     folder = store.folder / "index" / "eyes"
     path = folder / read_meta(folder).build / name
     os.truncate(path, 100)
-    with pytest.raises(StoreError, match=r"has 100 bytes.*`ris index --feature eyes --rebuild`"):
+    with pytest.raises(
+        StoreError, match=r"has 100 bytes.*`Collection.index\('eyes', rebuild=True\)`"
+    ):
         searcher.search(FaceId(face), EYES, k=3)
     build_indices(store, ["eyes"], rebuild=True)
     assert ends(searcher.search(FaceId(face), EYES, k=3)) == before
@@ -402,7 +404,7 @@ def test_a_folder_in_the_place_of_meta_json_is_put_aside(store):
     meta.unlink()
     meta.mkdir()
     (meta / "mine").write_text("x")
-    with pytest.raises(StoreError, match="`ris index --feature eyes --rebuild`"):
+    with pytest.raises(StoreError, match=r"`Collection.index\('eyes', rebuild=True\)`"):
         search(store, FaceId(face), EYES, k=3)
     build_indices(store, ["eyes"], rebuild=True)
     assert ends(search(store, FaceId(face), EYES, k=3)) == before

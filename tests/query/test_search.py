@@ -167,10 +167,12 @@ def test_missing_and_foreign_indices_name_the_command(filled, tmp_path):
     face = oracle(filled, "eyes")[0][0]
     with pytest.raises(InputError, match="unknown feature 'ears'; known: eyes, nose"):
         search(store, FaceId(face), {"ears": 1.0})
-    with pytest.raises(IndexMissingError, match=r"no index for 'skin': run `ris index --feature"):
+    with pytest.raises(
+        IndexMissingError, match=r"no index for 'skin': run `Collection.index\('skin'\)`"
+    ):
         search(store, FaceId(face), {"skin": 1.0})
     made_foreign(store, catalogue="another")
-    with pytest.raises(MismatchError, match=r"another generator.*`ris index --feature eyes`"):
+    with pytest.raises(MismatchError, match=r"another generator.*`Collection.index\('eyes'\)`"):
         search(Store.open(store.folder), FaceId(face), {"eyes": 1.0})
 
 
@@ -178,7 +180,7 @@ def test_a_damaged_index_names_the_command(filled, tmp_path):
     store = copy_of(filled, tmp_path)
     (vectors,) = (store.folder / "index" / "eyes").rglob("vectors.f16")
     vectors.write_bytes(vectors.read_bytes()[:1000])
-    with pytest.raises(StoreError, match=r"`ris index --feature eyes --rebuild`"):
+    with pytest.raises(StoreError, match=r"`Collection.index\('eyes', rebuild=True\)`"):
         search(store, FaceId(oracle(filled, "eyes")[0][0]), {"eyes": 1.0})
 
 
@@ -208,7 +210,7 @@ def test_queries_that_name_nothing(filled, tmp_path):
 
 def test_an_empty_store_cannot_be_indexed(filled, tmp_path):
     store = Store.create(tmp_path / ".ris", filled.settings)
-    with pytest.raises(StoreError, match="holds no faces yet: run `ris ingest FOLDER` first"):
+    with pytest.raises(StoreError, match="holds no faces yet: run `Collection.ingest` first"):
         build_indices(store, ["eyes"])
 
 

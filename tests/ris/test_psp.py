@@ -204,7 +204,7 @@ def test_other_checkpoints_are_refused(changes, message, tmp_path):
 
 
 def test_other_files_are_refused(tmp_path):
-    with pytest.raises(ModelFileError, match=r"no encoder file .*--inverter"):
+    with pytest.raises(ModelFileError, match=r"no encoder file .*`inverter`"):
         load_encoder_file(tmp_path / "missing.pt")
     with pytest.raises(ModelFileError, match=r"comes as \.pt or \.pth"):
         load_encoder_file(tmp_path / "a.safetensors")
@@ -220,11 +220,11 @@ def test_codes_for_another_generator_are_refused(generator, tmp_path):
 
 
 def test_options(small_generator, tmp_path):
-    with pytest.raises(InputError, match="--refine goes with"):
+    with pytest.raises(InputError, match="`refine` goes with"):
         make_inverter(small_generator, refine=5, file=write(tmp_path / "a.pt"))
-    with pytest.raises(ModelFileError, match=r"no encoder ships .* stylegan2-64: .*--inverter"):
+    with pytest.raises(ModelFileError, match=r"no encoder ships .* stylegan2-64: .*`inverter`"):
         make_inverter(small_generator)
-    with pytest.raises(ModelFileError, match=r"not to stylegan2-64: .*--inverter"):
+    with pytest.raises(ModelFileError, match=r"not to stylegan2-64: .*`inverter`"):
         make_inverter(small_generator, "optimisation")
     assert options_of("e4e-0123") == ("encoder", None)
 
