@@ -87,7 +87,8 @@ def _typed(code: str) -> str:
             command = COMMANDS[name]
             words = _words(found, command.first) if isinstance(found, ast.Call) else []
             return f"`{command.typed(words)}`"
-        return _option(name) if _PARAMETER.fullmatch(name) else ""
+        plain = isinstance(found, ast.Name) and _PARAMETER.fullmatch(name)
+        return _option(name) if plain else ""
     return ""
 
 

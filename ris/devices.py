@@ -27,7 +27,7 @@ def torch_device(name: Device | str = "auto") -> torch.device:
         return torch.device("cuda", torch.cuda.current_device())
     if name == "auto":
         return torch.device("cpu")
-    raise InputError(f"no CUDA device: {_missing()}", "take the `device` cpu or auto")
+    raise InputError(f"no CUDA device: {_missing()}", "take `device='cpu'`, or auto")
 
 
 def _missing() -> str:

@@ -132,7 +132,7 @@ def test_a_device_is_used_where_there_is_one(tmp_path, device):
     if device == "cuda" and not torch.cuda.is_available():
         assert status == 1
         assert err.startswith(b"ris: no CUDA device: ")
-        assert err.endswith(b"take the device cpu or auto\n")
+        assert err.endswith(b"take --device cpu, or auto\n")
     else:
         assert (status, err) == (0, b"")
         assert out.startswith(b"1 faces rendered")
