@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from ris.choices import ALPHA, Rule
+from ris.choices import ALPHA, Blend, Rule
 from ris.errors import InputError
 from ris.face_names import FaceId, Seed
 from ris.method.features import TRANSFER_MASK, EisOptions, MaskOptions
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 FaceName: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | bytes | FaceId | Seed"
 """A photo (its path, a picture, (H, W, 3) uint8 pixels, or a file's bytes), a stored face, or one
 that the generator makes up."""
-Blend = Literal["crop", "change"]
 MAX_STEPS = 200
 
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
+from ris.choices import MaskMode, NormMode
 from ris.evaluate.ams import AmsResult
 from ris.evaluate.markdown import markdown_table
 from ris.evaluate.representations import FEATURES, MaskedStyle, Representation, Rows
 from ris.evaluate.retrieval import Collection
 from ris.evaluate.trsi import TrsiResult
 from ris.method.layout import StyleLayout
-from ris.method.masks import MaskKind, MaskOptions
-from ris.method.normaliser import NORM_MODES, Normaliser, NormMode
+from ris.method.masks import MaskOptions
+from ris.method.normaliser import NORM_MODES, Normaliser
 from ris.method.representation import DEFAULT_MASK, DEFAULT_NORM
 
-KINDS: tuple[MaskKind, ...] = ("soft", "hard", "score")
+KINDS: tuple[MaskMode, ...] = get_args(MaskMode)
 
 
 @dataclass(frozen=True)

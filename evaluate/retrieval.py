@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from ris.choices import MaskMode, NormMode
 from ris.data.manifest import Manifest
 from ris.data.row_tensors import batch_ids, row_tensors
 from ris.data.stats_file import style_statistics
@@ -24,11 +25,11 @@ from ris.evaluate.representations import (
 )
 from ris.method.contribution import AverageScores
 from ris.method.layout import StyleLayout
-from ris.method.masks import MaskKind, MaskOptions
-from ris.method.normaliser import Normaliser, NormMode
+from ris.method.masks import MaskOptions
+from ris.method.normaliser import Normaliser
 from ris.method.representation import DEFAULT_MASK, DEFAULT_NORM
 
-MASKS: tuple[MaskKind, ...] = ("soft", "hard")
+MASKS: tuple[MaskMode, ...] = ("soft", "hard")
 QUERIES_AT_ONCE = 1250
 Progress = Callable[[int, int], None]
 

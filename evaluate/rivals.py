@@ -9,12 +9,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ris.choices import NormMode
 from ris.evaluate.recut_faces import FaceReader, faces_of
 from ris.evaluate.representations import Representation, Rows
 from ris.evaluate.retrieval import Collection, Ways, style_representations
 from ris.images import from_pixels
 from ris.ingest.alignment.cut import cut_again
-from ris.method.normaliser import NormMode
 from ris.networks import EfficientNetLite
 from ris.networks.faceres import WIDTH, FaceRes, central_crop
 

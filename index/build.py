@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from ris.choices import IndexKind, NormMode
 from ris.data.changes import GONE as NOWHERE
 from ris.data.changes import Contents, ShardKeys, mark, read_new
 from ris.data.durable import UnreadableError
@@ -38,7 +39,7 @@ from ris.index.files import DENSE, SPARSE, reason
 from ris.index.meta import BuildReport, IndexMeta, read_meta
 from ris.index.writing import IndexAppender, IndexWriter
 from ris.method.masks import MaskOptions, eligible_channels
-from ris.method.normaliser import NORM_MODES, Normaliser, NormMode
+from ris.method.normaliser import NORM_MODES, Normaliser
 from ris.method.representation import DEFAULT_MASK, DEFAULT_NORM, represent
 from ris.notices import warn
 
@@ -70,7 +71,7 @@ def build_indices(
     *,
     options: MaskOptions | None = None,
     norm: NormMode = DEFAULT_NORM,
-    kind: str = "auto",
+    kind: IndexKind = "auto",
     memory: int = DEFAULT_MEMORY,
     rebuild: bool = False,
     progress: Progress | None = None,

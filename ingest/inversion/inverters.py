@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 
+from ris.choices import InverterName
 from ris.errors import InputError
 from ris.fingerprints import text_digest
 from ris.generators import Generator
 from ris.ingest.inversion.contract import Inversion, Inverter, Progress
 from ris.ingest.inversion.encoder_inverter import load_checkpoint_inverter, load_encoder_inverter
 from ris.ingest.inversion.optimisation import REFINEMENT, OptimisationInverter, load_inverter
-
-InverterKind = Literal["encoder", "optimisation"]
 
 
 class RefinedInverter:
@@ -45,7 +43,7 @@ class RefinedInverter:
         return Inversion(w, torch.where(nearer, done.error, before), done.steps)
 
 
-def options_of(fingerprint: str) -> tuple[InverterKind, int | None]:
+def options_of(fingerprint: str) -> tuple[InverterName, int | None]:
     """The options of `make_inverter` behind an inverter's fingerprint; the default ones if it is
     no inverter of this program."""
     name, _, _ = fingerprint.partition("-")
@@ -58,7 +56,7 @@ def options_of(fingerprint: str) -> tuple[InverterKind, int | None]:
 
 def make_inverter(
     generator: Generator,
-    kind: InverterKind = "encoder",
+    kind: InverterName = "encoder",
     refine: int | None = None,
     file: Path | None = None,
 ) -> Inverter:

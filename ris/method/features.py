@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
-from ris.choices import TAU
+from ris.choices import TAU, MaskMode
 from ris.method.layout import StyleLayout
 
-MaskKind = Literal["soft", "hard", "score"]
 POSE = "pose"
 HAIR = "hair"
 
@@ -36,7 +35,7 @@ class MaskOptions:
         to_image: whether channels of to-image (ToRGB) layers take part.
     """
 
-    kind: MaskKind = "soft"
+    kind: MaskMode = "soft"
     tau: float = TAU
     threshold: float = 0.8
     rho: float = 0.4
@@ -44,8 +43,8 @@ class MaskOptions:
     to_image: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(MaskKind):
-            raise ValueError(f"mask kind is {' or '.join(get_args(MaskKind))}, not {self.kind!r}")
+        if self.kind not in get_args(MaskMode):
+            raise ValueError(f"mask kind is {' or '.join(get_args(MaskMode))}, not {self.kind!r}")
         if not self.tau > 0:
             raise ValueError(f"`tau` must be above 0, not {self.tau}")
         if not 0 <= self.threshold < 1:

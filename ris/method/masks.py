@@ -10,7 +10,6 @@ from ris.choices import TAU
 from ris.method.features import (
     HAIR,
     POSE,
-    MaskKind,
     MaskOptions,
     class_row,
     eligible,
@@ -21,7 +20,6 @@ from ris.method.layout import StyleLayout
 __all__ = [
     "HAIR",
     "POSE",
-    "MaskKind",
     "MaskOptions",
     "class_row",
     "eligible_channels",

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
+from ris.choices import NormMode
 from ris.method.layout import StyleLayout
-from ris.method.statistics import NORM_MODES, NormMode, StyleStatistics, centre_and_scale
+from ris.method.statistics import NORM_MODES, StyleStatistics, centre_and_scale
 
-__all__ = ["NORM_MODES", "NormMode", "Normaliser"]
+__all__ = ["NORM_MODES", "Normaliser"]
 
 
 @dataclass(frozen=True)

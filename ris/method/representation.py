@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
+from ris.choices import NormMode
 from ris.method.layout import StyleLayout
 from ris.method.masks import MaskOptions, eligible_channels, feature_mask
-from ris.method.normaliser import Normaliser, NormMode
+from ris.method.normaliser import Normaliser
 
 DEFAULT_MASK = MaskOptions()
 DEFAULT_NORM: NormMode = "blend"

@@ -4,14 +4,14 @@ before Eq. 7). With numpy alone, so that a search of stored faces loads no torch
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 
+from ris.choices import NormMode
 from ris.method.layout import StyleLayout
 
-NormMode = Literal["blend", "layer", "channel", "none"]
-NORM_MODES: tuple[NormMode, ...] = ("blend", "layer", "channel", "none")
+NORM_MODES: tuple[NormMode, ...] = get_args(NormMode)
 
 
 class _ExactSum:
