@@ -110,7 +110,7 @@ def found_subject(
         RisError: see `ris.query.searcher.search`.
     """
     if store is None:
-        raise InputError("--from-query searches a store: run `ris ingest FOLDER` first")
+        raise InputError("`from_query` searches a store", "run `Collection.ingest` first")
     if source.face is None:
         raise InputError(f"a search starts from a photo or a stored face, not from {source.name}")
     found = search(store, source.face, features, k=abs(rank))
