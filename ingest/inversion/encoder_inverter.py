@@ -146,8 +146,8 @@ class CheckpointInverter:
         if ours != (config.rows, config.latent):
             raise InputError(
                 f"the {self.name} encoder gives codes of {config.rows} x {config.latent}, "
-                f"{generator.name} takes {ours[0]} x {ours[1]}: name the encoder's generator "
-                "with --generator"
+                f"{generator.name} takes {ours[0]} x {ours[1]}",
+                "name the encoder's generator with `generator`",
             )
         self.generator = generator
         self.net = file.encoder.to(generator.device)

@@ -135,7 +135,7 @@ def _ends(path: Path) -> tuple[bytes, bytes]:
     """A file's first bytes, and its last ones if the format keeps notes there."""
     status = os.stat(path)
     if stat.S_ISDIR(status.st_mode):
-        raise ImageError("read", "a folder: name it on the command line to search it")
+        raise ImageError("read", "a folder: name it itself to search it")
     if not stat.S_ISREG(status.st_mode):  # opening a pipe waits for its other end
         raise ImageError("read", "a pipe, socket or device, no file")
     with path.open("rb", buffering=0) as file:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from ris import errors
+from ris.data.durable import UnreadableError
 from ris.data.manifest import LostManifestError
 from ris.data.sealed import DamagedError
-from ris.data.surroundings import UnreadableError
 from ris.errors import ImageError, InputError, RisError
 
 KINDS = [
