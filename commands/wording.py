@@ -16,6 +16,7 @@ OPTIONS = {
     "catalogue": "--catalog",
     "features": "--feature",
     "folder": "FOLDER",
+    "id": "id",
     "instance_norm": "--raw",
     "photos": "PHOTOS",
 }

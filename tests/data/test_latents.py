@@ -54,7 +54,7 @@ def test_a_torch_table_of_one_tensor_or_with_w(tmp_path):
     torch.save({"w": torch.from_numpy(W), "z": torch.zeros(2)}, path)
     assert read_latents(path).codes[1].shape == (512,)
     torch.save({"a": torch.from_numpy(W), "z": torch.zeros(2)}, path)
-    with pytest.raises(InputError, match="holds a, z: name the codes `w`"):
+    with pytest.raises(InputError, match="holds a, z: name the codes 'w'"):
         read_latents(path)
 
 

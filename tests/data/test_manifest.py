@@ -62,7 +62,7 @@ def test_no_flipped_bit_changes_what_a_manifest_says(store):
     assert len(seen) > len(whole) / 2  # the rest is blanks between the values
     for message in seen:
         assert "\n" not in message
-        assert "ris verify --recover" in message or "store format" in message
+        assert "`ris.recover`" in message or "store format" in message
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, -2])

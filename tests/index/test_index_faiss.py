@@ -232,6 +232,6 @@ def test_without_faiss_the_message_names_the_way_out(tmp_path):
         [sys.executable, "-c", code, tmp_path / "eyes"], cwd=ROOT, capture_output=True, text=True
     )
     assert run.stdout == (
-        "this index kind needs FAISS: run `pip install faiss-cpu`, or use `--kind exact`\n"
+        "this index kind needs FAISS: run `pip install faiss-cpu`, or use `kind='exact'`\n"
     ), run.stderr
     assert not (tmp_path / "eyes").exists()
