@@ -195,7 +195,8 @@ def read_meta(folder: Path) -> IndexMeta:
             )
         if (kind := value.get("kind")) in FORMER:
             raise StoreError(
-                f"the index {folder} is of the kind {kind!r}, which this version of ris has no more",
+                f"the index {folder} is of the kind {kind!r}, which this version of ris has no "
+                "more",
                 f"{anew} to build it anew",
             )
         return IndexMeta.from_json(text)

@@ -35,8 +35,8 @@ TAU = 0.07
 NormMode = Literal["blend", "layer", "channel", "none"]
 """How style coefficients are normalised over the collection, see `ris.method.statistics`."""
 
-IndexKind = Literal["auto", "exact", "sketch", "flat", "ivf", "hnsw", "pq"]
-"""Kinds of indices, see `ris.index.kinds`; ``auto`` chooses by the size."""
+IndexKind = Literal["auto", "exact", "sketch", "ivf", "hnsw"]
+"""Kinds of indices, see `ris.index.KINDS`; ``auto`` chooses by the size."""
 
 Rule = Literal["paper", "rescaled"]
 """Where a transfer leads, see `ris.method.transfer`."""
