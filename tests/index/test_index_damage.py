@@ -87,7 +87,8 @@ def test_a_flipped_bit_is_told_or_changes_nothing(tmp_path, kind, hard):
                 told = str(error)
                 assert "\n" not in told
                 assert (
-                    told.endswith("run `ris index --feature eyes --rebuild`") or META in path.name
+                    told.endswith("run `Collection.index('eyes', rebuild=True)`")
+                    or META in path.name
                 )
             else:
                 assert same(found, true), f"{path.name} byte {at}"
