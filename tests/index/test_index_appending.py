@@ -333,7 +333,7 @@ def test_an_index_of_a_former_kind_is_built_anew(store):
     value = json.loads((folder / META).read_text()) | {"kind": "pq"}
     del value[SEAL]
     (folder / META).write_text(json.dumps(value | {SEAL: seal(value)}))
-    with pytest.raises(StoreError, match="of the kind 'pq'.*run `ris index --feature eyes`"):
+    with pytest.raises(StoreError, match=r"of the kind 'pq'.*run `Collection.index\('eyes'\)`"):
         LiveIndices(store).get(["eyes"])
     reports = refresh_indices(store)
     assert isinstance(reports["eyes"], StoreError) and reports["hair"].faces == 48

@@ -316,7 +316,7 @@ writer.finish('exact', {{}})
 def test_missing_index_names_the_command(tmp_path):
     with pytest.raises(IndexMissingError) as caught:
         open_index(tmp_path / "nose")
-    assert str(caught.value) == "no index for 'nose': run `ris index --feature nose`"
+    assert str(caught.value) == "no index for 'nose': run `Collection.index('nose')`"
 
 
 def truncate(folder):
@@ -375,8 +375,8 @@ def test_damage_is_named_with_the_way_out(tmp_path, damage, message):
         open_index(folder)
     text = str(caught.value)
     assert message in text and "\n" not in text
-    way = "" if "has layout" in message else " --rebuild"
-    assert text.endswith(f"run `ris index --feature eyes{way}`")
+    way = "" if "has layout" in message else ", rebuild=True"
+    assert text.endswith(f"run `Collection.index('eyes'{way})`")
     write_index(folder, random_rows(4, 8))  # and that way works
     assert read_meta(folder).rows == 4
     assert open_index(folder).index.rows == 4

@@ -127,7 +127,7 @@ def test_an_index_of_a_former_kind_says_how_it_is_built_anew(tmp_path, kind):
             use(folder)
         text = str(caught.value)
         assert f"is of the kind '{kind}'" in text and "\n" not in text
-        assert "run `ris index --feature eyes`" in text
+        assert "run `Collection.index('eyes')`" in text
         assert sorted(p.name for p in folder.rglob("*")) == before  # nothing of it is lost
     with IndexWriter(folder, 32) as writer:
         writer.append(rows)
