@@ -10,7 +10,6 @@ import typer
 import ris
 from ris.commands.options import (
     CatalogueOption,
-    DeviceName,
     DeviceOption,
     GeneratorOption,
     JsonOption,
@@ -36,7 +35,7 @@ def fit(
     faces: Annotated[int | None, typer.Option(help="Generated faces to fit on.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
     generator: GeneratorOption = None,
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,7 +51,7 @@ def fit(
             seed=seed,
             generator=generator,
             folder=store,
-            device=device.value,
+            device=device,
             progress=progress,
         )
     if as_json:
@@ -70,7 +69,7 @@ def show(
     faces: Annotated[int, typer.Option(help="Number of generated faces.")] = 8,
     seed: Annotated[int, typer.Option(help="First seed.")] = 0,
     generator: GeneratorOption = None,
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -85,7 +84,7 @@ def show(
         seed=seed,
         generator=generator,
         folder=store,
-        device=device.value,
+        device=device,
     )
     if as_json:
         print_json(drawn.to_dict())

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import typer
 
 import ris
-from ris.commands.options import JsonOption, Norm, PlotOption, StoreOption
+from ris.choices import LabelSource, NormMode
+from ris.commands.options import JsonOption, PlotOption, StoreOption
 from ris.commands.terminal import print_json, progress_bar
 from ris.errors import InputError
 
@@ -20,13 +20,6 @@ app = typer.Typer(
 )
 
 
-class Labels(str, Enum):
-    """Where attributes come from."""
-
-    truth = "truth"
-    predicted = "predicted"
-
-
 QueriesOption = Annotated[int, typer.Option(help="Number of query faces, 0 for all.")]
 IdentityOption = Annotated[
     str | None, typer.Option(help="Metadata column with identities (default: all differ).")
@@ -35,7 +28,7 @@ RivalsOption = Annotated[
     bool,
     typer.Option("--rivals", help="Also rank by embeddings of the photos, and by chance."),
 ]
-NormOption = Annotated[Norm, typer.Option(help="Normalisation of sigma.")]
+NormOption = Annotated[NormMode, typer.Option(help="Normalisation of sigma.")]
 SeedOption = Annotated[int, typer.Option(help="Which faces are queries.")]
 
 
@@ -45,7 +38,7 @@ def eval_trsi(
     queries: QueriesOption = 1000,
     identity: IdentityOption = None,
     rivals: RivalsOption = False,
-    norm: NormOption = Norm.blend,
+    norm: NormOption = "blend",
     seed: SeedOption = 0,
     plot: PlotOption = None,
     store: StoreOption = None,
@@ -62,7 +55,7 @@ def eval_trsi(
             queries=queries,
             identity=identity,
             rivals=rivals,
-            norm=norm.value,
+            norm=norm,
             seed=seed,
             plot=plot,
             progress=progress,
@@ -76,9 +69,9 @@ def eval_ams(
     queries: QueriesOption = 500,
     rivals: RivalsOption = False,
     labels: Annotated[
-        Labels, typer.Option(help="Metadata's columns, or a classifier's view of the photos.")
-    ] = Labels.truth,
-    norm: NormOption = Norm.blend,
+        LabelSource, typer.Option(help="Metadata's columns, or a classifier's view of the photos.")
+    ] = "truth",
+    norm: NormOption = "blend",
     seed: SeedOption = 0,
     plot: PlotOption = None,
     store: StoreOption = None,
@@ -94,8 +87,8 @@ def eval_ams(
             k=k,
             queries=queries,
             rivals=rivals,
-            labels=labels.value,
-            norm=norm.value,
+            labels=labels,
+            norm=norm,
             seed=seed,
             plot=plot,
             progress=progress,

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
-from enum import Enum
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 import ris
+from ris.choices import Stage
 from ris.commands.ingest_report import print_reasons
 from ris.commands.options import JsonOption, StoreOption
 from ris.commands.terminal import plain, print_json
 
+STAGES: tuple[Stage, ...] = get_args(Stage)
+"""Where a photo fails."""
 
-class Stage(str, Enum):
-    """Where a photo failed, see `ris.errors.ImageError`."""
 
-    read = "read"
-    decode = "decode"
-    align = "align"
-    invert = "invert"
+def stage_named(word: str) -> str:
+    """A stage of `STAGES`, of which Typer takes no list by itself."""
+    if word not in STAGES:
+        raise typer.BadParameter(f"{word!r} is not one of {', '.join(map(repr, STAGES))}.")
+    return word
 
 
 def failures(
     stage: Annotated[
-        list[Stage] | None, typer.Option(help="Only those that failed there; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="Only those that failed there; repeatable.",
+            parser=stage_named,
+            metavar=f"<{'|'.join(STAGES)}>",
+            autocompletion=lambda: list(STAGES),
+        ),
     ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
@@ -37,7 +44,7 @@ def failures(
 
     Example: ris failures --stage decode
     """
-    found = ris.open(store).failures([s.value for s in stage] if stage else None)
+    found = ris.open(store).failures(stage)
     if as_json:
         print_json([vars(f) for f in found])
         return

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import ris
+from ris.choices import MAX_RESOLUTION, Aligned, Engine, Faces, PictureFormat
 from ris.commands.ingest_report import print_joined, print_report, why_nothing
 from ris.commands.options import (
-    AlignedInput,
     CatalogueOption,
-    DeviceName,
     DeviceOption,
     GeneratorOption,
     JsonOption,
@@ -25,13 +23,6 @@ from ris.errors import InputError
 from ris.places import shown
 
 
-class Format(str, Enum):
-    """Picture formats."""
-
-    jpg = "jpg"
-    png = "png"
-
-
 def sample(
     folder: Annotated[Path, typer.Argument(help="Folder for the faces.")],
     n: Annotated[int, typer.Option("--n", help="Number of faces.")] = 100,
@@ -41,9 +32,9 @@ def sample(
         int | None,
         typer.Option(help="Pixels (default: the generator's)."),
     ] = None,
-    form: Annotated[Format, typer.Option("--format", help="Picture format.")] = Format.jpg,
+    form: Annotated[PictureFormat, typer.Option("--format", help="Picture format.")] = "jpg",
     generator: GeneratorOption = None,
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Render faces and write their latents beside them, so that ingesting them is quick.
@@ -57,9 +48,9 @@ def sample(
             seed=seed,
             truncation=truncation,
             size=size,
-            format=form.value,
+            format=form,
             generator=generator,
-            device=device.value,
+            device=device,
             progress=progress,
         )
     if as_json:
@@ -67,21 +58,6 @@ def sample(
     else:
         done = f"{report.rendered} faces rendered, {report.kept} were there"
         print(f"{done}; now: ris ingest {folder}")
-
-
-class FaceChoice(str, Enum):
-    """Which faces of a photo become rows."""
-
-    largest = "largest"
-    all = "all"
-
-
-class EngineKind(str, Enum):
-    """See `ris.ingest.embedding.Engine`."""
-
-    auto = "auto"
-    native = "native"
-    torch = "torch"
 
 
 InverterOption = Annotated[
@@ -117,11 +93,11 @@ def ingest(
         ),
     ] = None,
     aligned: Annotated[
-        AlignedInput, typer.Option(help="Photos are face crops: find out, yes or no.")
-    ] = AlignedInput.auto,
+        Aligned, typer.Option(help="Photos are face crops: find out, yes or no.")
+    ] = "auto",
     faces: Annotated[
-        FaceChoice, typer.Option(help="Take the largest face of a photo, or all.")
-    ] = FaceChoice.largest,
+        Faces, typer.Option(help="Take the largest face of a photo, or all.")
+    ] = "largest",
     inverter: InverterOption = None,
     refine: Annotated[
         int | None,
@@ -129,16 +105,16 @@ def ingest(
     ] = None,
     max_resolution: Annotated[
         int, typer.Option(help="Widest activation in the scores; 0 for all.")
-    ] = 64,
+    ] = MAX_RESOLUTION,
     engine: Annotated[
-        EngineKind,
+        Engine,
         typer.Option(help="What computes the scores: kernels compiled here, or torch alone."),
-    ] = EngineKind.auto,
+    ] = "auto",
     raw: Annotated[bool, typer.Option("--raw", help="No instance norm in the scores.")] = False,
     prune: Annotated[bool, typer.Option(help="Remove faces whose photo is gone.")] = False,
     catalogue: CatalogueOption = None,
     generator: GeneratorOption = None,
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
     index: Annotated[
         bool, typer.Option("--index/--no-index", help="Bring indices that exist up to date.")
     ] = True,
@@ -159,10 +135,10 @@ def ingest(
         instance_norm=not raw,
         inverter=inverter,
         refine=refine,
-        engine=engine.value,
-        aligned=aligned.value,
-        faces=faces.value,
-        device=device.value,
+        engine=engine,
+        aligned=aligned,
+        faces=faces,
+        device=device,
     )
     with progress_bar("ingesting", as_json) as progress:
         report = faces_of.ingest(

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Annotated
 
 import typer
 
 import ris
+from ris.choices import ModelsAction
 from ris.commands.options import JsonOption
 from ris.commands.terminal import print_json
 from ris.errors import InputError
 
 
-class ModelsAction(str, Enum):
-    """What `ris models` does."""
-
-    list = "list"
-    pull = "pull"
-    convert = "convert"
-
-
 def models(
-    action: Annotated[
-        ModelsAction, typer.Argument(help="list, pull or convert")
-    ] = ModelsAction.list,
+    action: Annotated[ModelsAction, typer.Argument(help="list, pull or convert")] = "list",
     names: Annotated[
         list[str] | None,
         typer.Argument(help="To pull (default: all that are not optional), or convert: FROM TO."),
@@ -37,11 +27,11 @@ def models(
 
     Example: ris models pull
     """
-    if action is ModelsAction.convert:
+    if action == "convert":
         _convert(names or [], as_json)
         return
     named = names or ()
-    entries = ris.pull(*named, force=force) if action is ModelsAction.pull else ris.models(*named)
+    entries = ris.pull(*named, force=force) if action == "pull" else ris.models(*named)
     if as_json:
         print_json({"folder": ris.models_folder(), "models": [e.to_dict() for e in entries]})
         return

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import ris
-from ris.choices import TAU
+from ris.choices import TAU, Aligned, IndexKind, MaskMode, NormMode
 from ris.commands.face_words import parse_features, photo_or_id
 from ris.commands.options import (
-    AlignedInput,
-    DeviceName,
     DeviceOption,
     GeneratorOption,
     JsonOption,
-    Mask,
-    Norm,
     StoreOption,
 )
 from ris.commands.terminal import notify, plain, print_json, progress_bar
@@ -31,24 +26,14 @@ if TYPE_CHECKING:
     from ris import SearchResult
 
 
-class Kind(str, Enum):
-    """Index kinds."""
-
-    auto = "auto"
-    exact = "exact"
-    sketch = "sketch"
-    ivf = "ivf"
-    hnsw = "hnsw"
-
-
 def index(
     feature: Annotated[list[str] | None, typer.Option(help="Feature; may be repeated.")] = None,
     every: Annotated[bool, typer.Option("--all", help="eyes, nose, mouth, hair and pose.")] = False,
-    kind: Annotated[Kind, typer.Option(help="Index kind.")] = Kind.auto,
-    mask: Annotated[Mask, typer.Option(help="Soft q (Eq. 4), q > 0.8, or M > 0.4.")] = Mask.soft,
+    kind: Annotated[IndexKind, typer.Option(help="Index kind.")] = "auto",
+    mask: Annotated[MaskMode, typer.Option(help="Soft q (Eq. 4), q > 0.8, or M > 0.4.")] = "soft",
     tau: Annotated[float, typer.Option(help="Softmax temperature (Eq. 4).")] = TAU,
     to_image: Annotated[bool, typer.Option(help="Use to-image channels too.")] = False,
-    norm: Annotated[Norm, typer.Option(help="Normalisation of sigma.")] = Norm.blend,
+    norm: Annotated[NormMode, typer.Option(help="Normalisation of sigma.")] = "blend",
     memory: Annotated[str, typer.Option(help="Memory that a search may hold.")] = "4GB",
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Build all anew.")] = False,
     store: StoreOption = None,
@@ -64,11 +49,11 @@ def index(
     with progress_bar("indexing", as_json) as progress:
         report = faces.index(
             None if every else feature,
-            kind=kind.value,
-            mask=mask.value,
+            kind=kind,
+            mask=mask,
             tau=tau,
             to_image=to_image,
-            norm=norm.value,
+            norm=norm,
             memory=memory,
             rebuild=rebuild,
             progress=progress,
@@ -99,8 +84,8 @@ def query(
     furthest: Annotated[bool, typer.Option("--furthest", help="Show the least alike too.")] = False,
     where: Annotated[str | None, typer.Option(help="SQL condition on the faces.")] = None,
     aligned: Annotated[
-        AlignedInput, typer.Option(help="The photo is a face crop: find out, yes or no.")
-    ] = AlignedInput.auto,
+        Aligned, typer.Option(help="The photo is a face crop: find out, yes or no.")
+    ] = "auto",
     out: Annotated[
         Path | None,
         typer.Option(help="Contact sheet (.png or .jpg); of several queries NAME-QUERY.png each."),
@@ -109,7 +94,7 @@ def query(
     inverter: Annotated[
         Path | None, typer.Option(help="The store's pSp or e4e checkpoint, if it moved.")
     ] = None,
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -121,9 +106,7 @@ def query(
     Example: ris query face.jpg --feature eyes --k 5 --out sheet.png
     """
     features = parse_features(feature)
-    faces = ris.open(
-        store, aligned=aligned.value, generator=generator, inverter=inverter, device=device.value
-    )
+    faces = ris.open(store, aligned=aligned, generator=generator, inverter=inverter, device=device)
     queries = [photo_or_id(word) for word in face]
     sheets = sheet_paths(out, face) if out else []
     found: Sequence[SearchResult | RisError]

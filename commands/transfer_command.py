@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import ris
-from ris.choices import TAU
+from ris.choices import ALPHA, TAU, Blend, MaskMode, Method, Rule
 from ris.commands.face_words import face_named, parse_features, sweep_named
 from ris.commands.options import (
-    DeviceName,
     DeviceOption,
     GeneratorOption,
     JsonOption,
-    Mask,
     StoreOption,
 )
 from ris.commands.terminal import print_json, progress_bar
-
-
-class TransferRule(str, Enum):
-    """Where a transfer leads: the paper's Eq. 6, or the released code's rescaled variant."""
-
-    paper = "paper"
-    rescaled = "rescaled"
-
-
-class Method(str, Enum):
-    """Masks of the two faces (RIS) or averaged over many (EIS)."""
-
-    ris = "ris"
-    eis = "eis"
-
-
-class PasteBlend(str, Enum):
-    """What goes back into the photo: the whole crop, or what the edit changed."""
-
-    crop = "crop"
-    change = "change"
 
 
 def transfer(
@@ -51,7 +27,7 @@ def transfer(
     feature: Annotated[
         list[str] | None, typer.Option(help="Feature, or feature:weight; repeatable.")
     ] = None,
-    alpha: Annotated[float, typer.Option(help="How far: 0 stays, 1 arrives.")] = 1.3,
+    alpha: Annotated[float, typer.Option(help="How far: 0 stays, 1 arrives.")] = ALPHA,
     sweep: Annotated[
         str | None, typer.Option(help="Range of alpha, as -1..2: a strip, or .gif/.webp.")
     ] = None,
@@ -66,13 +42,13 @@ def transfer(
         int | None, typer.Option(help="Reference: this rank of a search (-1: least alike).")
     ] = None,
     paste: Annotated[
-        PasteBlend | None, typer.Option(help="Put the edit back into the source's photo.")
+        Blend | None, typer.Option(help="Put the edit back into the source's photo.")
     ] = None,
     rule: Annotated[
-        TransferRule, typer.Option(help="Eq. 6, or rescaled to the source's length.")
-    ] = TransferRule.paper,
-    method: Annotated[Method, typer.Option(help="The pair's masks, or averaged.")] = Method.ris,
-    mask: Annotated[Mask, typer.Option(help="M > rho, soft q (Eq. 4), or q > 0.8.")] = Mask.score,
+        Rule, typer.Option(help="Eq. 6, or rescaled to the source's length.")
+    ] = "paper",
+    method: Annotated[Method, typer.Option(help="The pair's masks, or averaged.")] = "ris",
+    mask: Annotated[MaskMode, typer.Option(help="M > rho, soft q (Eq. 4), or q > 0.8.")] = "score",
     tau: Annotated[float, typer.Option(help="Softmax temperature (Eq. 4).")] = TAU,
     rho: Annotated[
         float | None, typer.Option(help="Least score M of a channel (0.4; EIS 0.2).")
@@ -86,7 +62,7 @@ def transfer(
     ] = False,
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("transfer.png"),
     generator: GeneratorOption = None,
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -95,7 +71,7 @@ def transfer(
     Example: ris transfer me.jpg her.jpg --feature hair --alpha 1.3 --out out.png
     """
     words = [source, *(also or [])]
-    faces = ris.Collection.at(store, generator=generator, device=device.value)
+    faces = ris.Collection.at(store, generator=generator, device=device)
     with progress_bar("averaging masks", as_json) as progress:
         edited = faces.transfer(
             [face_named(word) for word in words],
@@ -106,10 +82,10 @@ def transfer(
             sweep=None if sweep is None else sweep_named(sweep),
             steps=steps,
             compare=compare,
-            paste=paste.value if paste else None,
-            rule=rule.value,
-            method=method.value,
-            mask=mask.value,
+            paste=paste,
+            rule=rule,
+            method=method,
+            mask=mask,
             tau=tau,
             rho=rho,
             epsilon=epsilon,

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import ast
 
 OPTIONS = {
-    "catalogue": "--catalog",
     "features": "--feature",
     "folder": "FOLDER",
     "id": "id",
@@ -39,7 +38,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "ris.fit_catalogue": Command("ris catalog fit"),
+    "ris.fit_catalogue": Command("ris catalogue fit"),
     "ris.models": Command("ris models"),
     "ris.pull": Command("ris models pull"),
     "ris.recover": Command("ris verify --recover"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from ris.choices import ALPHA, TAU, Rule
+from ris.choices import ALPHA, TAU, Blend, IndexKind, MaskMode, Method, NormMode, Rule
 from ris.door.holdings import Contents
 from ris.door.model_settings import ModelSettings, PathLike, home
 from ris.door.words import FaceName, Features, Progress, names_of, weights_of
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ris.door.indexing import IndexReport
     from ris.door.ingestion import IngestReport
     from ris.door.search_result import SearchResult
-    from ris.door.transferring import MaskMode
     from ris.edit.provenance import Edited
     from ris.ingest.loaded_models import Models
     from ris.ingest.pictures.decode import Photo
@@ -165,11 +164,11 @@ class Collection(Contents):
         self,
         features: str | Sequence[str] | None = None,
         *,
-        kind: str = "auto",
-        mask: Literal["soft", "hard", "score"] = "soft",
+        kind: IndexKind = "auto",
+        mask: MaskMode = "soft",
         tau: float = TAU,
         to_image: bool = False,
-        norm: Literal["blend", "layer", "channel", "none"] = "blend",
+        norm: NormMode = "blend",
         memory: int | str = "4GB",
         rebuild: bool = False,
         progress: Progress | None = None,
@@ -310,9 +309,9 @@ class Collection(Contents):
         sweep: tuple[float, float] | None = None,
         steps: int = 7,
         compare: bool = False,
-        paste: Literal["crop", "change"] | None = None,
+        paste: Blend | None = None,
         rule: Rule = "paper",
-        method: Literal["ris", "eis"] = "ris",
+        method: Method = "ris",
         mask: MaskMode = "score",
         tau: float = TAU,
         rho: float | None = None,

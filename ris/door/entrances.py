@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ris.choices import MAX_RESOLUTION, Device
+from ris.choices import MAX_RESOLUTION, Aligned, Device, Engine, Faces
 from ris.door.collection import Collection
-from ris.door.model_settings import Aligned, Engine, Faces, ModelSettings, PathLike
+from ris.door.model_settings import ModelSettings, PathLike
 
 
 def open(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from ris.choices import LabelSource, NormMode
 from ris.door.model_settings import PathLike
 from ris.door.words import Progress, stage
 from ris.errors import InputError
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from ris.evaluate.submembership import SubmembershipResult
     from ris.evaluate.trsi import TrsiResult
 
-Norm = Literal["blend", "layer", "channel", "none"]
 PAPER_FEATURES = ("eyes", "nose", "mouth", "hair")
 CLUSTERS = (2, 5, 10, 20, 50, 100)
 
@@ -39,7 +39,7 @@ class Evaluation:
         queries: int = 1000,
         identity: str | None = None,
         rivals: bool = False,
-        norm: Norm = "blend",
+        norm: NormMode = "blend",
         seed: int = 0,
         plot: PathLike | None = None,
         progress: Progress | None = None,
@@ -84,8 +84,8 @@ class Evaluation:
         k: int = 5,
         queries: int = 500,
         rivals: bool = False,
-        labels: Literal["truth", "predicted"] = "truth",
-        norm: Norm = "blend",
+        labels: LabelSource = "truth",
+        norm: NormMode = "blend",
         seed: int = 0,
         plot: PathLike | None = None,
         progress: Progress | None = None,

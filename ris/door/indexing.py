@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ris.choices import TAU
+from ris.choices import TAU, IndexKind, MaskMode, NormMode
 from ris.door.words import Progress, stage
 from ris.errors import InputError, RisError
 from ris.notices import tell
@@ -97,11 +97,11 @@ def build(
     store: Store,
     features: Sequence[str] | None,
     *,
-    kind: str = "auto",
-    mask: str = "soft",
+    kind: IndexKind = "auto",
+    mask: MaskMode = "soft",
     tau: float = TAU,
     to_image: bool = False,
-    norm: str = "blend",
+    norm: NormMode = "blend",
     memory: int | str = "4GB",
     rebuild: bool = False,
     progress: Progress | None = None,
@@ -115,14 +115,14 @@ def build(
     from ris.method.masks import MaskOptions
 
     try:
-        options = MaskOptions(kind=mask, tau=tau, to_image=to_image)  # type: ignore[arg-type]
+        options = MaskOptions(kind=mask, tau=tau, to_image=to_image)
     except ValueError as e:
         raise InputError(str(e)) from e
     built = build_indices(
         store,
         list(DEFAULT_FEATURES if features is None else features),
         options=options,
-        norm=norm,  # type: ignore[arg-type]
+        norm=norm,
         kind=kind,
         memory=parse_bytes(memory) if isinstance(memory, str) else memory,
         rebuild=rebuild,

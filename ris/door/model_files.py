@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from ris.choices import FileState
 from ris.door.model_settings import PathLike
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class ModelEntry:
     origin: str
     package: str
     optional: bool
-    state: Literal["present", "missing", "damaged"]
+    state: FileState
     folder: Path
 
     def to_dict(self) -> dict[str, Any]:

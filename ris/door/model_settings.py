@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ris.choices import MAX_RESOLUTION, Device
+from ris.choices import MAX_RESOLUTION, Aligned, Device, Engine, Faces
 from ris.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from ris.ingest.loaded_models import Models
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
-Engine: TypeAlias = Literal["auto", "native", "torch"]
-Aligned: TypeAlias = Literal["auto", "yes", "no"]
-Faces: TypeAlias = Literal["largest", "all"]
 INVERTERS = ("encoder", "optimisation")
 
 

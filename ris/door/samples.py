@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from ris.choices import Device
+from ris.choices import Device, PictureFormat
 from ris.door.model_settings import PathLike
 from ris.door.words import Progress
 
@@ -40,7 +40,7 @@ def sample(
     seed: int = 0,
     truncation: float = 0.7,
     size: int | None = None,
-    format: Literal["jpg", "png"] = "jpg",
+    format: PictureFormat = "jpg",
     generator: PathLike | None = None,
     device: Device = "auto",
     progress: Progress | None = None,

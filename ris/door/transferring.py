@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from ris.choices import ALPHA, TAU, Device, Rule
+from ris.choices import ALPHA, TAU, Blend, Device, MaskMode, Method, Rule
 from ris.door.indexing import build_missing
 from ris.door.model_settings import ModelSettings, PathLike
 from ris.door.words import FaceName, Features, Progress, stage, weights_of
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ris.edit.provenance import Edited
     from ris.ingest.loaded_models import Models
 
-MaskMode: TypeAlias = Literal["soft", "hard", "score"]
-
 
 def transfer(
     source: FaceName | Sequence[FaceName],
@@ -31,9 +29,9 @@ def transfer(
     sweep: tuple[float, float] | None = None,
     steps: int = 7,
     compare: bool = False,
-    paste: Literal["crop", "change"] | None = None,
+    paste: Blend | None = None,
     rule: Rule = "paper",
-    method: Literal["ris", "eis"] = "ris",
+    method: Method = "ris",
     mask: MaskMode = "score",
     tau: float = TAU,
     rho: float | None = None,
@@ -120,7 +118,7 @@ def make(
     reference: FaceName | Sequence[FaceName] | None,
     features: Features | None,
     *,
-    method: str,
+    method: Method,
     mask: MaskMode,
     tau: float,
     rho: float | None,

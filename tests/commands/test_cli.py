@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import typer
@@ -14,8 +12,6 @@ from conftest import ROOT
 from PIL import Image
 
 from ris import cli
-from ris.commands.ingest_command import FaceChoice
-from ris.commands.options import AlignedInput
 
 
 @pytest.fixture
@@ -239,19 +235,6 @@ def test_a_catalogue_can_be_fitted_and_used(ris, faces, tmp_path):
     assert facts["catalogue"] == json.loads(out)["catalogue"]
     # a later run without naming it goes on with the store's own catalogue
     assert ris(*given)[0] == 0
-
-
-@pytest.mark.parametrize(
-    ("choice", "module", "name"),
-    [
-        (AlignedInput, "ris.ingest.alignment.cut", "Aligned"),
-        (FaceChoice, "ris.ingest.alignment.cut", "Faces"),
-    ],
-)
-def test_choices_are_those_of_the_api(choice, module, name):
-    """They are written down twice, because the API's modules are slow to import."""
-    options = get_args(getattr(importlib.import_module(module), name))
-    assert [option.value for option in choice] == list(options)
 
 
 def test_transfer_writes_a_picture_that_says_what_it_is(ris, store):

@@ -41,6 +41,7 @@ def offered(words: str, shell: str = "bash", **variables: str) -> list[str]:
         ("ris models ", {"list", "pull", "convert"}),
         ("ris index --norm ", {"blend", "layer", "channel", "none"}),
         ("ris query a.jpg --aligned ", {"auto", "yes", "no"}),
+        ("ris failures --stage ", {"read", "decode", "align", "invert"}),
     ],
 )
 def test_commands_options_and_choices_are_offered(words, wanted):
