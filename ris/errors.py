@@ -47,7 +47,7 @@ class InputError(RisError):
 class ImageError(InputError):
     """A picture that cannot be turned into a face; `stage` says where it failed.
 
-    `stage` is one of `ris.choices.Stage`; `reason` is the message.
+    `stage` is one of ``read``, ``decode``, ``align`` and ``invert``; `reason` is the message.
     """
 
     def __init__(self, stage: Stage, reason: str, hint: str = "") -> None:
