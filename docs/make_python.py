@@ -15,9 +15,10 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_origin
 
 import ris
+from ris import choices
 
 PAGE = Path(__file__).resolve().parent / "reference" / "python.md"
 SECTIONS = {
@@ -106,12 +107,22 @@ def _signature(function: Callable[..., Any]) -> str:
         kind = p.kind
         star = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
         default = "" if p.default is p.empty else f" = {p.default!r}"
-        words.append(f"{star}{p.name}: {p.annotation}{default}")
+        words.append(f"{star}{p.name}: {_with_choices(p.annotation)}{default}")
     returns = f" -> {inspect.signature(function).return_annotation}"
     line = f"({', '.join(words)}){returns}"
     if len(line) < 90:
         return line
     return "(\n" + "".join(f"    {word},\n" for word in words) + f"){returns}"
+
+
+def _with_choices(annotation: str) -> str:
+    """A type with the words of its choices instead of their name."""
+
+    def words(found: re.Match[str]) -> str:
+        choice = getattr(choices, found[0], None)
+        return str(choice).removeprefix("typing.") if get_origin(choice) is Literal else found[0]
+
+    return re.sub(r"\b[A-Z]\w+", words, annotation)
 
 
 def _alias(name: str) -> str:
