@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
-import typer
 from conftest import ROOT
 
 from ris import choices, cli
-from ris.index.kinds import KINDS
+from ris.index import KINDS
 
 CHOICES = {value for value in vars(choices).values() if get_origin(value) is Literal}
 
@@ -112,8 +112,8 @@ def test_several_stages_are_chosen(ris, filled):
 
 
 def test_defaults_are_among_the_choices():
-    for name, command in typer.main.get_command(cli.app).commands.items():
-        for parameter in command.params:
-            words = getattr(parameter.type, "choices", None)
-            if words and parameter.default is not None:
-                assert parameter.default in words, name
+    for function in callbacks():
+        hints = get_type_hints(function)
+        for name, parameter in inspect.signature(function).parameters.items():
+            for choice in literals(hints[name]):
+                assert parameter.default in (None, *get_args(choice)), (function, name)

@@ -125,8 +125,8 @@ def test_ingest_json(ris, faces, tmp_path):
         (("index", "--feature", "eyes", "--kind", "tree"), None),
         (("catalog", "fit", "--out", "c.txt"), "c.txt: a catalogue is written as .safetensors"),
         (("catalog", "show", "--catalog", "no.safetensors"),
-         "no feature catalogue no.safetensors: fit one with `ris catalog fit` and name it with "
-         "--catalog"),
+         "no feature catalogue no.safetensors: fit one with `ris catalogue fit` and name it "
+         "with --catalogue"),
     ],
 )  # fmt: skip
 def test_errors_are_one_line_and_usage_errors_status_2(ris, tmp_path, words, message):

@@ -26,7 +26,7 @@ ELSEWHERE = {"fetching.py": ("pip", "npm")}
     [
         ("`k` is at least 1, not 0", "--k is at least 1, not 0"),
         ("`max_resolution` 3: too small", "--max-resolution 3: too small"),
-        ("name one with `catalogue`, or `features`", "name one with --catalog, or --feature"),
+        ("name one with `catalogue`, or `features`", "name one with --catalogue, or --feature"),
         ("use `kind='exact'`", "use --kind exact"),
         ("as in `where='width > 500'`", "as in --where 'width > 500'"),
         ("take `index=False`", "take --no-index"),
@@ -56,7 +56,7 @@ def test_python_names_become_options_and_command_lines(text, typed):
 
 @cache
 def typed_commands() -> dict[str, typer.core.TyperCommand]:
-    """Commands by their line, without the program: "catalog fit"."""
+    """Commands by their line, without the program: "catalogue fit"."""
     found = {}
     for name, command in typer.main.get_command(cli.app).commands.items():
         found[name] = command
@@ -166,9 +166,9 @@ def test_the_tables_lead_to_options_and_commands_that_there_are():
         ),
         ("transfer {face} {face} --feature eyes --sweep 0..1 --steps 1", "--steps, not 1"),
         ("transfer {face} {face} --feature eyes --size 1", "--size is at least 16 pixels, not 1"),
-        ("transfer {face} {face}", "name at least one, as in --feature eyes"),
-        ("catalog fit", "name the file to write with --out"),
-        ("catalog fit --out c.safetensors --clusters 2", "at least 16 --clusters and 8 --faces"),
+        ("transfer {face} {face}", "name at least one feature, as in --feature eyes"),
+        ("catalogue fit", "name the file to write with --out"),
+        ("catalogue fit --out c.safetensors --clusters 2", "at least 16 --clusters and 8 --faces"),
         ("sample out --truncation 2", "--truncation lies between 0 and 1, not 2.0"),
         ("sample out --size 1", "--size lies between 32 and 1024, not 1"),
         ("ingest {photo} --refine -1", "--refine takes 0 or more steps, not -1"),

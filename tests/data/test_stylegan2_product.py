@@ -123,7 +123,7 @@ def test_transfer_without_a_store(ris):
     status, _, err = ris(*words[:-1], "theirs.pt")
     assert status == 1
     assert "no feature catalogue for generator stylegan2-" in err
-    assert "ris catalog fit --generator" in err
+    assert "ris catalogue fit --generator" in err
 
 
 def test_another_generator_is_refused_everywhere(ris):
