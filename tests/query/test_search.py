@@ -204,7 +204,7 @@ def test_queries_that_name_nothing(filled, tmp_path):
     bad.write_text("no")
     with pytest.raises(InputError, match=r"bad.jpg: not a picture"):
         search(filled, str(bad), {"eyes": 1.0})
-    with pytest.raises(InputError, match="--k is at least 1"):
+    with pytest.raises(InputError, match="`k` is at least 1"):
         search(filled, FaceId(oracle(filled, "eyes")[0][0]), {"eyes": 1.0}, k=0)
 
 

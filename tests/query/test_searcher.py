@@ -108,7 +108,7 @@ def test_a_query_that_fails_leaves_the_others_alone(store, leaf):
     assert isinstance(third, QueryError)
     failed = Searcher(store).search_all([str(leaf)], {"eyes": 1.0})
     assert [type(f) for f in failed] == [InputError]
-    with pytest.raises(InputError, match="--k is at least 1"):
+    with pytest.raises(InputError, match="`k` is at least 1"):
         Searcher(store).search_all([FaceId(ids[0])], {"eyes": 1.0}, k=0)
 
 
