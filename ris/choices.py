@@ -30,7 +30,7 @@ MaskMode = Literal["soft", "hard", "score"]
 
 TAU = 0.07
 """Temperature of the softmax over classes (Eq. 4), chosen on labelled real faces
-(docs/results.md). The paper takes .1."""
+(docs/lab/results.md). The paper takes .1."""
 
 NormMode = Literal["blend", "layer", "channel", "none"]
 """How style coefficients are normalised over the collection, see `ris.method.statistics`."""
@@ -51,8 +51,8 @@ ALPHA = 1.3
 """How far a transfer goes: a little beyond the reference, as in the paper."""
 
 MAX_RESOLUTION = 64
-"""Widest activation in the scores unless told otherwise: wider ones find no more (docs/results.md)
-and cost as much again for every doubling."""
+"""Widest activation in the scores unless told otherwise: wider ones find no more, and cost as much
+again for every doubling (docs/lab/results.md)."""
 
 PictureFormat = Literal["jpg", "png"]
 """How rendered faces are written."""
