@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image
 
 from ris.data.store import Store
@@ -141,13 +139,14 @@ def test_one_query_that_fails_is_one_line(ris, store, leaf):
     assert (status, out, err) == (1, "", f"ris: {leaf}: no face found\n")
 
 
-def test_the_snippet_in_the_docs_runs(store, monkeypatch, capsys):
-    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
-    (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+def test_one_searcher_answers_photos_stored_faces_and_several_at_once(store, monkeypatch):
     row = store.face(ids_of(store)[0])
     shutil.copy(store.folder.parent / row.path, store.folder.parent / "face.jpg")
     monkeypatch.chdir(store.folder.parent)
-    exec(compile(snippet, "design.md", "exec"), {})
-    printed = capsys.readouterr().out
-    assert printed.startswith("SearchResult(features={'hair': 1.0}")
-    assert printed.endswith("no photo nobody.jpg\n")
+    searcher = Searcher(Store.open())
+    found = searcher.search("face.jpg", {"eyes": 1.0}, k=5)
+    again = searcher.search(FaceId(found.nearest[0].id), {"mouth": 1.0})
+    assert len(found.nearest) == len(again.nearest) == 5
+    whole, none = searcher.search_all(["face.jpg", "nobody.jpg"], {"hair": 1.0})
+    assert isinstance(whole, SearchResult) and whole.features == {"hair": 1.0}
+    assert isinstance(none, QueryError) and str(none) == "no photo nobody.jpg"
