@@ -82,21 +82,25 @@ class FaceReader:
         """Whether the networks run on a device that wants many faces at once."""
         return self.models.embedder.generator.device.type != "cpu"
 
-    def largest(self, photo: Photo) -> ReadFace:
-        """The largest face of a photo. Threads may call this at once: as many photos are read at a
-        time as there are cores.
+    def largest(self, photo: Photo, number: int = 0) -> ReadFace:
+        """The largest face of a photo, or the one of a number, by size. Threads may call this at
+        once: as many photos are read at a time as there are cores.
 
         Raises:
             InputError: the photo gives no face; the message names it.
         """
         with _AT_A_TIME, one_thread():
             try:
-                return self._largest(photo)
+                return self._largest(photo, number)
             except ImageError as e:
                 raise InputError(f"{name_of(photo)}: {e.reason}") from e
 
-    def _largest(self, photo: Photo) -> ReadFace:
-        (face,) = self.read(self.models.aligner.cuts(decode(photo))[:1])
+    def _largest(self, photo: Photo, number: int) -> ReadFace:
+        aligner = self.models.aligner
+        cuts = (aligner.for_all() if number else aligner).cuts(decode(photo))
+        if len(cuts) <= number:
+            raise ImageError("align", f"it has no face {number}, the last one is {len(cuts) - 1}")
+        (face,) = self.read([cuts[number]])
         if isinstance(face, ImageError):
             raise face
         return face

@@ -70,32 +70,33 @@ def face_of_id(store: Store, face: str) -> QueryFace:
 
 
 def face_of_photo(
-    photo: Photo, models: Models | None = None, store: Store | None = None
+    photo: Photo, models: Models | None = None, store: Store | None = None, number: int = 0
 ) -> QueryFace:
-    """The largest face of a photo, with scores of its own. Any number of threads may call it.
+    """A face of a photo, with scores of its own. Any number of threads may call it.
 
     Args:
         photo: what is given.
         models: read it; by default as the store's photos were read, or with what ships.
         store: a photo whose bytes it has is that face, and nothing is computed again; any other
             must be read as its photos were, so that they compare.
+        number: of the face in the photo: 0 is the largest, 1 the next one.
 
     Raises:
         QueryError: there is no such file.
         InputError: the photo gives no face.
         MismatchError: the models' generator, catalogue or inverter is not the store's.
     """
-    if store is not None and (known := stored_photo(store, photo)) is not None:
+    if store is not None and (known := stored_photo(store, photo, number)) is not None:
         return known
     if models is None:
         from ris.ingest.loaded_models import Models
 
         models = Models() if store is None else Models.of_store(store)
-    return new_face(photo, models, store)
+    return new_face(photo, models, store, number)
 
 
-def stored_photo(store: Store, photo: Photo) -> QueryFace | None:
-    """The first face of a photo if the store has its bytes; None for another photo, and for
+def stored_photo(store: Store, photo: Photo, number: int = 0) -> QueryFace | None:
+    """A face of a photo, by its number, if the store has it; None for another photo, and for
     pixels, which have no bytes of a file.
 
     Raises:
@@ -109,17 +110,23 @@ def stored_photo(store: Store, photo: Photo) -> QueryFace | None:
         face = photo_id(photo)
     except ImageError as e:
         raise InputError(f"{name_of(photo)}: {e.reason}") from e
-    return _stored(store, store.face(face)) if face is not None and store.has(face) else None
+    if face is None:
+        return None
+    face += f"-{number}" if number else ""
+    return _stored(store, store.face(face)) if store.has(face) else None
 
 
-def new_face(photo: Photo, models: Models, store: Store | None = None) -> QueryFace:
+def new_face(
+    photo: Photo, models: Models, store: Store | None = None, number: int = 0
+) -> QueryFace:
     """`face_of_photo`, whether a store has the photo or not."""
     from ris.ingest.reading import FaceReader
 
     _check_there(photo)
     if store is not None:
         store.settings.check(models.embedder.settings(), store.folder)
-    face = FaceReader(models, store.check_inverter if store is not None else None).largest(photo)
+    reader = FaceReader(models, store.check_inverter if store is not None else None)
+    face = reader.largest(photo, number)
     return QueryFace(
         id=None,
         photo=Path(photo).absolute() if isinstance(photo, str | os.PathLike) else photo,

@@ -76,6 +76,12 @@ class Aligner:
             raise ImageError("align", UNCLEAR if seen else "no face found")
         return result
 
+    def for_all(self) -> Aligner:
+        """One that takes all faces, with the same finder."""
+        other = replace(self, faces="all")
+        vars(other)["finder"] = self.finder
+        return other
+
     def as_it_is(self, photo: Decoded, face: Face | None) -> Cut:
         """A photo's central square, with the face found in it."""
         pixels = ImageOps.fit(photo.picture, (self.size, self.size), Image.Resampling.LANCZOS)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ris.edit.provenance import Edited
     from ris.ingest.loaded_models import Models
     from ris.ingest.pictures.decode import Photo
+    from ris.query.query_face import QueryFace
     from ris.query.searcher import Searcher
 
 
@@ -58,7 +59,8 @@ class Collection(Contents):
         self._as_made = as_made
         self._building = Lock()
         self._loading = Lock()
-        self._loaded: Models | None = None
+        self._loaded: Models | None = None  # for searches and transfers
+        self._ingesting: Models | None = None  # with settings that may be refused
 
     @classmethod
     def at(cls, folder: PathLike | None = None, **settings: Any) -> Collection:
@@ -89,7 +91,8 @@ class Collection(Contents):
         """What reads photos as the faces were read; each is loaded when it is needed, once."""
         with self._loading:
             if self._loaded is None:
-                self._loaded = self._given.at(self.folder)
+                store = self._store if self.exists else None
+                self._loaded = self.settings.models(store).at(self.folder)
             return self._loaded
 
     @once
@@ -148,7 +151,7 @@ class Collection(Contents):
         report, loaded = ingest(
             photos,
             self.folder,
-            self._loaded or self._given,
+            self._ingesting or (self._as_made and self._loaded) or self._given,
             latents=latents,
             metadata=metadata,
             metadata_key=metadata_key,
@@ -157,7 +160,7 @@ class Collection(Contents):
             progress=progress,
         )
         with self._loading:
-            self._loaded = self._loaded or loaded
+            self._ingesting, self._loaded = loaded, self._loaded or loaded
         return report
 
     def index(
@@ -221,13 +224,14 @@ class Collection(Contents):
         features: Features | None = None,
         *,
         id: str | None = None,
+        face: int = 0,
         k: int = 5,
         where: str | None = None,
     ) -> SearchResult:
         """Finds the faces whose feature is most, and least, like that of a photo or a stored face.
 
         A feature that has no index yet is indexed first. A photo whose bytes are in the collection
-        is that face, nothing is computed again; of any other photo the largest face is read. The
+        is that face, nothing is computed again; any other photo is read as the faces were. The
         query's own face is left out of its results.
 
         Args:
@@ -236,6 +240,7 @@ class Collection(Contents):
             features: ``"eyes"``, ``["eyes", "mouth"]`` or ``{"eyes": 2, "mouth": 1}``. Of several
                 the similarity is the weighted mean, over the faces that show all of them.
             id: of a stored face, instead of a photo; it may be abbreviated.
+            face: which face of the photo: 0 is the largest, 1 the next one.
             k: number of results at each end, at least 1.
             where: SQL condition on the view ``faces``, as ``"yaw < 10"``; only faces that satisfy
                 it are ranked.
@@ -257,9 +262,15 @@ class Collection(Contents):
         """
         if (photo is None) == (id is None):
             raise InputError("give a photo, or the `id` of a stored face (one of the two)")
-        query = FaceId(id) if id is not None else photo
+        if face < 0 or (face and (id is not None or isinstance(photo, FaceId))):
+            raise InputError("`face` is the number of a face in a photo, 0 or more")
+        query: Photo | FaceId | QueryFace | None = FaceId(id) if id is not None else photo
         assert query is not None
-        (found,) = self.search_all([query], features, k=k, where=where)
+        if face and photo is not None and not isinstance(photo, FaceId):
+            from ris.query.query_face import face_of_photo
+
+            query = face_of_photo(photo, self._models, self._store, face)
+        (found,) = self._search([query], features, k=k, where=where)
         if isinstance(found, RisError):
             raise found
         return found
@@ -287,6 +298,16 @@ class Collection(Contents):
         Raises:
             RisError: as `search`, where it is not the fault of one query.
         """
+        return self._search(queries, features, k=k, where=where)
+
+    def _search(
+        self,
+        queries: Sequence[Photo | FaceId | QueryFace],
+        features: Features | None,
+        *,
+        k: int,
+        where: str | None,
+    ) -> list[SearchResult | RisError]:
         from ris.door.indexing import build_missing
         from ris.door.search_result import SearchResult
 

@@ -124,6 +124,39 @@ def test_pixels_bytes_and_paths_are_one_photo(here):
             faces.search(wrong, "eyes")  # type: ignore[arg-type]
 
 
+def test_a_face_of_a_group_is_named_by_its_number(here):
+    photos = sorted((here / "celebahq").glob("*.jpg"))
+    group = Image.new("RGB", (760, 440), "grey")
+    for photo, (x, size) in zip(photos, ((20, 400), (440, 300)), strict=False):
+        with Image.open(photo) as opened:
+            group.paste(opened.resize((size, size)), (x, 20))
+    group.save("group.png")
+    faces = ris.open()
+    first, second = (faces.search("group.png", "hair", face=n, k=12) for n in range(2))
+    assert first.nearest[0].path.name == photos[0].name
+    assert second.nearest[0].path.name == photos[1].name
+    with pytest.raises(ris.InputError, match="the last one is 1"):
+        faces.search(group, "hair", face=2)
+    with pytest.raises(ris.InputError):
+        faces.search(id=first.nearest[0].id, features="hair", face=1)
+    every = ris.open(faces="all")
+    assert every.ingest("group.png").ingested == 2
+    stored = every.search("group.png", "hair", face=1)
+    assert stored.id is not None and stored.id.endswith("-1")
+    match = next(m for m in every.search(id=second.nearest[0].id, features="hair").nearest)
+    assert match.face in (0, 1)
+
+
+def test_a_transfer_reads_photos_as_the_collections_were(here):
+    made = ris.create("new/.ris", max_resolution=32)
+    made.ingest("celebahq/seed000100.jpg")
+    again = ris.Collection.at("new/.ris")  # as the command line does
+    assert again.transfer("face.jpg", ris.Seed(7), "hair", size=64).picture.size == (64, 64)
+    with pytest.raises(ris.MismatchError):
+        again.ingest("celebahq/seed000101.jpg")
+    assert made.ingest("celebahq/seed000101.jpg").ingested == 1
+
+
 def test_a_missing_index_is_built_once_by_whoever_needs_it(here, tmp_path):
     import shutil
 
