@@ -212,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         if name != REFERENCE
     }
     print(f"features: {network.name}; {args.faces} faces a set\n\n{as_table(results)}\n")
-    found: dict[str, Any] = {name: result.to_json() for name, result in results.items()}
+    found: dict[str, Any] = {name: result.to_dict() for name, result in results.items()}
     for feature in args.features:
         mean, error = advantage(sets[REFERENCE], sets[f"{feature}, RIS"], sets[f"{feature}, EIS"])
         print(f"{feature}: EIS less RIS {mean:.3f} ± {error:.3f}, {FOLDS} folds")

@@ -94,7 +94,7 @@ def eval_ams(
             progress=progress,
         )
     if as_json:
-        print_json(result.to_json())
+        print_json(result.to_dict())
     else:
         print(result.table("mean"), result.table("majority"), sep="\n\n")
 
@@ -201,13 +201,13 @@ def eval_frechet(
 
 
 class _Result(Protocol):
-    def to_json(self) -> dict[str, Any]: ...
+    def to_dict(self) -> dict[str, Any]: ...
     def table(self) -> str: ...
 
 
 def _print_result(result: _Result, as_json: bool) -> None:
     if as_json:
-        print_json(result.to_json())
+        print_json(result.to_dict())
     else:
         print(result.table())
 

@@ -96,7 +96,7 @@ class AblationResult:
     trsi: TrsiResult
     ams: AmsResult
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Numbers by variant."""
         variants = {
             name: {

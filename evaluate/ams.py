@@ -180,7 +180,7 @@ class AmsResult:
         """The representations, in order."""
         return list(dict.fromkeys(name for name, _, _ in self.matches))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All numbers, ready for JSON; unknown ones are null."""
         table: dict[str, Any] = {}
         for (name, feature, rule), match in self.matches.items():

@@ -178,7 +178,7 @@ class AttributesResult:
         likely: np.ndarray = np.maximum(shares, 1 - shares)
         return likely
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All numbers, shares and accuracy in percent, ready for JSON; unknown ones are null."""
         columns = {
             "accuracy": 100 * self.accuracy,

@@ -138,7 +138,7 @@ class FrechetResult:
         """The distance from all pictures, bias included."""
         return self.distances[-1]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All numbers, ready for JSON."""
         error = self.line.error
         return {

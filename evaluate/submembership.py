@@ -145,7 +145,7 @@ class SubmembershipResult:
     faces: dict[str, int]
     ratios: dict[str, list[Ratio]]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All numbers, ready for JSON."""
         return {
             "top": self.top,

@@ -99,7 +99,7 @@ class TrsiResult:
                 found[kind] = signed_rank(*map(self.by_query, names))
         return found
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Means and p values, ready for JSON."""
         table = {
             name: {

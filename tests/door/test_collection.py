@@ -332,3 +332,9 @@ def test_a_checker_sees_a_users_mistakes(tmp_path):
     assert any('"opne"' in note for note in notes), done.stdout
     assert any("PIL.Image.Image" in note for note in notes)
     assert sum(note.startswith("error") for note in notes) == 2, done.stdout
+
+
+def test_measures_are_plain_values_and_a_table(here):
+    result = ris.open().evaluation.trsi(k=2, queries=4)
+    assert json.loads(json.dumps(result.to_dict()))["k"] == 2
+    assert "RIS soft" in result.table()

@@ -333,7 +333,7 @@ def test_photos_that_are_gone_are_in_no_measure(copy):
         hidden.rename(gone)
     place = report.attributes.index("Smiling")
     assert (report.known[place], report.accuracy[place], report.auc[place]) == (59, 1, 1)
-    assert report.to_json()["unread"] == 1
+    assert report.to_dict()["unread"] == 1
     assert "1 photos could not be read" in report.table()
 
 

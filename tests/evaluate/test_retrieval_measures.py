@@ -105,7 +105,7 @@ def test_labels_that_follow_the_representation_score_high(labelled):
 def test_a_seed_gives_the_same_queries_and_more_of_them_the_same_results(labelled, monkeypatch):
     labels = read_labels(labelled, row_ids(labelled), LABELS)
     first, second, other = (
-        ams(ranked(labelled, queries=20, seed=s), labels).to_json() for s in (4, 4, 5)
+        ams(ranked(labelled, queries=20, seed=s), labels).to_dict() for s in (4, 4, 5)
     )
     assert first == second != other
     assert first["queries"] == 20
@@ -196,7 +196,7 @@ def test_variants_of_the_ablation(labelled):
         trsi(rankings, identities(labelled, ids, "person")),
         ams(rankings, read_labels(labelled, ids, LABELS)),
     )
-    assert list(result.to_json()["variants"]) == [
+    assert list(result.to_dict()["variants"]) == [
         "soft, norm blend",
         "hard, norm blend",
         "score, norm blend",
