@@ -263,7 +263,7 @@ class Collection(Contents):
         if (photo is None) == (id is None):
             raise InputError("give a photo, or the `id` of a stored face (one of the two)")
         if face < 0 or (face and (id is not None or isinstance(photo, FaceId))):
-            raise InputError("`face` is the number of a face in a photo, 0 or more")
+            raise InputError("the number of a face in a photo is 0 or more, and goes with a photo")
         query: Photo | FaceId | QueryFace | None = FaceId(id) if id is not None else photo
         assert query is not None
         if face and photo is not None and not isinstance(photo, FaceId):

@@ -283,5 +283,5 @@ def test_a_plot_without_matplotlib_names_the_extra(tmp_path, monkeypatch):
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.width == 768
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(InputError, match=r"of the extra `eval`: pip install 'ris-faces\[eval\]'"):
+    with pytest.raises(InputError, match=r"of the extra eval: pip install 'ris-faces\[eval\]'"):
         frechet_plot({"a": result}, tmp_path / "b.png")
