@@ -11,7 +11,7 @@ from pathlib import Path
 from ris import FaceId, Seed
 from ris.errors import InputError
 
-SEED = re.compile(r"seed:(\d{1,9})(?:@(\d*\.?\d+))?")
+SEED = r"seed:(\d{1,9})(?:@(\d*\.?\d+))?"
 """``seed:7``, or ``seed:7@0.5`` for another truncation than the usual one."""
 
 
@@ -70,7 +70,7 @@ def sweep_named(text: str) -> tuple[float, float]:
 
 
 def _seed(word: str) -> Seed:
-    found = SEED.fullmatch(word)
+    found = re.fullmatch(SEED, word)
     if not found:
         raise InputError(f"{word!r}: a seed is written seed:7, or seed:7@0.5 with truncation")
     number, truncation = found.groups()

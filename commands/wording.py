@@ -58,14 +58,14 @@ COMMANDS = {
 STORE = ("ris.create", "ris.open")
 """Functions of the door that name a store, which every command has an option for."""
 
-_QUOTED = re.compile(r"`([^`]+)`")
-_PARAMETER = re.compile(r"[a-z][a-z0-9_]*")
+_QUOTED = r"`([^`]+)`"
+_PARAMETER = r"[a-z][a-z0-9_]*"
 
 
 def worded(text: object) -> str:
     """A text (or an error) with options and command lines where it names parameters and functions
     in backticks; whatever else stands in backticks stays."""
-    return _QUOTED.sub(lambda found: _typed(found[1]) or found[0], str(text))
+    return re.sub(_QUOTED, lambda found: _typed(found[1]) or found[0], str(text))
 
 
 def _typed(code: str) -> str:
@@ -87,7 +87,7 @@ def _typed(code: str) -> str:
             command = COMMANDS[name]
             words = _words(found, command.first) if isinstance(found, ast.Call) else []
             return f"`{command.typed(words)}`"
-        plain = isinstance(found, ast.Name) and _PARAMETER.fullmatch(name)
+        plain = isinstance(found, ast.Name) and re.fullmatch(_PARAMETER, name)
         return _option(name) if plain else ""
     return ""
 

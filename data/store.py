@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy  # noqa: F401  where pyarrow loads it, that takes 10 ms more
 import pyarrow as pa
 
 from ris.data import commit, shards

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from ris.door.evaluation import Evaluation, frechet
     from ris.door.face_rows import Face
     from ris.door.health import Recovery, Verification, recover
-    from ris.door.holdings import IndexInfo, Info, Rows
+    from ris.door.holdings import Rows
     from ris.door.indexing import FeatureIndex, IndexReport, Refreshed
+    from ris.door.info import IndexInfo, Info
     from ris.door.ingestion import IngestReport
     from ris.door.model_files import Converted, ModelEntry, convert, models, models_folder, pull
     from ris.door.samples import SampleReport, sample
@@ -106,7 +107,8 @@ _MODULES = {
     "data.metadata": ("Joined",),
     "door.catalogues": ("DrawnCatalogue", "FittedCatalogue", "draw_catalogue", "fit_catalogue"),
     "door.collection": ("Collection",),
-    "door.holdings": ("IndexInfo", "Info", "Rows"),
+    "door.holdings": ("Rows",),
+    "door.info": ("IndexInfo", "Info"),
     "door.evaluation": ("Evaluation", "frechet"),
     "door.face_rows": ("Face",),
     "door.health": ("Recovery", "Verification", "recover"),

@@ -308,7 +308,7 @@ class Collection(Contents):
         k: int,
         where: str | None,
     ) -> list[SearchResult | RisError]:
-        from ris.door.indexing import build_missing
+        from ris.door.missing_indices import build_missing
         from ris.door.search_result import SearchResult
 
         weights, store = weights_of(features), self._store

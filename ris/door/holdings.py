@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from ris.data.store import Store
     from ris.door.evaluation import Evaluation
     from ris.door.face_rows import Face
+    from ris.door.info import Info
 
 VECTORS = ("id", "path", "w", "sigma")
 """What is exported unless told otherwise."""
@@ -43,84 +43,6 @@ def named_apart(names: Sequence[str]) -> list[str]:
             fresh = f"{name}_{number}"
         result.append(fresh)
     return result
-
-
-@dataclass(frozen=True)
-class IndexInfo:
-    """An index that there is.
-
-    Attributes:
-        kind: of the index.
-        rows: faces in it, removed ones included.
-        bytes: of its files.
-        current: whether it was made from the faces that there are now.
-    """
-
-    kind: str
-    rows: int
-    bytes: int
-    current: bool
-
-
-@dataclass(frozen=True)
-class Info:
-    """Numbers and settings of a collection.
-
-    Attributes:
-        store: its folder.
-        faces: number of faces.
-        failures: number of photos that gave none.
-        generator: fingerprint of the generator.
-        generator_file: where its weights were last found; None where they ship.
-        inverter_file: likewise the encoder's.
-        catalogue: fingerprint of the feature catalogue.
-        style_channels: length of sigma, C.
-        covered_channels: channels that the scores cover, C'.
-        max_resolution: widest activation in the scores, pixels; None for all.
-        features: that can be searched by.
-        inverters: number of faces by what gave their latents, without given ones.
-        indices: by feature.
-        shards: number of files of faces.
-        bytes: of all files.
-    """
-
-    store: Path
-    faces: int
-    failures: int
-    generator: str
-    generator_file: Path | None
-    inverter_file: Path | None
-    catalogue: str
-    style_channels: int
-    covered_channels: int
-    max_resolution: int | None
-    features: Sequence[str]
-    inverters: Mapping[str, int]
-    indices: Mapping[str, IndexInfo]
-    shards: int
-    bytes: int
-
-    def __len__(self) -> int:
-        return self.faces
-
-    def __bool__(self) -> bool:
-        return True
-
-    def to_dict(self) -> dict[str, Any]:
-        """What ``ris info --json`` prints."""
-        found: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name in ("generator_file", "inverter_file"):
-            if found[name] is None:
-                del found[name]
-            else:
-                found[name] = str(found[name])
-        indices = {feature: dict(vars(index)) for feature, index in self.indices.items()}
-        return found | {
-            "store": str(self.store),
-            "features": list(self.features),
-            "inverters": dict(self.inverters),
-            "indices": indices,
-        }
 
 
 class Contents:
@@ -220,8 +142,9 @@ class Contents:
             ('eyes', 'nose', 'mouth', 'hair', 'skin', 'neck', 'clothes', 'background', 'pose')
         """
         from ris.data.inspect import summary
+        from ris.door.info import info_of
 
-        return _info(summary(self._store))
+        return info_of(summary(self._store))
 
     def export(self, path: PathLike, columns: Sequence[str] = VECTORS) -> int:
         """Writes columns of all faces into one Parquet file for other tools, streaming.
@@ -251,16 +174,3 @@ class Contents:
         from ris.door.evaluation import Evaluation
 
         return Evaluation(self._store)
-
-
-def _info(facts: Mapping[str, Any]) -> Info:
-    files = {
-        name: Path(facts[name]) if name in facts else None
-        for name in ("generator_file", "inverter_file")
-    }
-    own = {
-        "store": Path(facts["store"]),
-        "features": tuple(facts["features"]),
-        "indices": {name: IndexInfo(**entry) for name, entry in facts["indices"].items()},
-    }
-    return Info(**{**facts, **files, **own})

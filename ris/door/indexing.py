@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from ris.choices import TAU, IndexKind, MaskMode, NormMode
 from ris.door.words import Progress, stage
 from ris.errors import InputError, RisError
-from ris.notices import tell
 
 if TYPE_CHECKING:
     from ris.data.store import Store
@@ -129,18 +128,6 @@ def build(
         progress=stage(progress, "indexing"),
     )
     return IndexReport({name: FeatureIndex.of(name, made) for name, made in built.items()})
-
-
-def build_missing(store: Store, features: Sequence[str]) -> None:
-    """Indexes features that were never indexed, with the defaults, and says so."""
-    from ris.index.feature import is_indexed
-
-    missing = [name for name in features if not is_indexed(store, name)]
-    if missing:
-        from ris.index.build import build_indices
-
-        tell(f"no index for {', '.join(missing)} yet, building it")
-        build_indices(store, missing)
 
 
 @dataclass(frozen=True)

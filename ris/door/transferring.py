@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ris.choices import ALPHA, TAU, Blend, Device, MaskMode, Method, Rule
-from ris.door.indexing import build_missing
+from ris.door.missing_indices import build_missing
 from ris.door.model_settings import ModelSettings, PathLike
 from ris.door.words import FaceName, Features, Progress, stage, weights_of
 from ris.errors import InputError
