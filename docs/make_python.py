@@ -23,7 +23,7 @@ from ris import choices
 PAGE = Path(__file__).resolve().parent / "reference" / "python.md"
 SECTIONS = {
     "Collections": ("open", "create", "Collection"),
-    "What a search gives": ("SearchResult", "Match"),
+    "What a search gives": ("SearchResult", "Match", "overview"),
     "What else a collection gives": (
         "IngestReport", "Failure", "Joined", "Refreshed", "IndexReport", "FeatureIndex", "Face",
         "Rows", "Info", "IndexInfo", "Verification",

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ris.door.ingestion import IngestReport
     from ris.door.model_files import Converted, ModelEntry, convert, models, models_folder, pull
     from ris.door.samples import SampleReport, sample
-    from ris.door.search_result import Match, SearchResult
+    from ris.door.search_result import Match, SearchResult, overview
     from ris.door.transferring import transfer
     from ris.door.words import FaceName, Features, Progress
     from ris.edit.provenance import Edited
@@ -97,6 +97,7 @@ __all__ = [
     "models",
     "models_folder",
     "open",
+    "overview",
     "pull",
     "recover",
     "sample",
@@ -119,7 +120,7 @@ _MODULES = {
     ),
     "door.entrances": ("create", "open"),
     "door.samples": ("SampleReport", "sample"),
-    "door.search_result": ("Match", "SearchResult"),
+    "door.search_result": ("Match", "SearchResult", "overview"),
     "door.transferring": ("transfer",),
     "ingest.pictures.decode": ("Photo",),
     "door.words": ("FaceName", "Features", "Progress"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ris.door.model_settings import PathLike
+from ris.errors import InputError
 from ris.places import shown
 
 if TYPE_CHECKING:
@@ -154,3 +155,31 @@ class SearchResult:
         target = Path(path)
         save_picture(contact_sheet(self._found, furthest=furthest), target)
         return target
+
+
+def overview(results: Sequence[SearchResult], path: PathLike) -> Path:
+    """Draws one picture of many searches: a row a search, the query and then its nearest five.
+
+    Args:
+        results: one or more.
+        path: picture to write (.png or .jpg); folders are made.
+
+    Returns:
+        the path.
+
+    Raises:
+        InputError: no result, or another suffix.
+        StoreError: it cannot be written.
+
+    Example:
+        >>> found = [faces.search("face.jpg", feature) for feature in ("eyes", "mouth")]
+        >>> ris.overview(found, "overview.png").name
+        'overview.png'
+    """
+    from ris.query import sheet
+
+    if not results:
+        raise InputError("an overview needs one search or more")
+    target = Path(path)
+    sheet.save_picture(sheet.overview([result._found for result in results]), target)
+    return target

@@ -7,8 +7,8 @@ from PIL import Image
 from examples import demo
 
 
-def test_the_demo_makes_its_pictures(tmp_path, models, capsys):
-    picture = demo.run(tmp_path / "demo", 14, models)
+def test_the_demo_makes_its_pictures(tmp_path, capsys):
+    picture = demo.run(tmp_path / "demo", 14)
     with Image.open(picture) as overview:
         assert overview.width > 1000
     sheets = {p.stem for p in (tmp_path / "demo").glob("*-*.jpg")}
