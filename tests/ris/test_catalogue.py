@@ -136,9 +136,9 @@ def test_fingerprint_covers_everything(change: dict) -> None:
 
 def test_unreadable_metadata_is_a_mismatch() -> None:
     tensors, metadata = small().to_tensors()
-    with pytest.raises(MismatchError, match=r"format 9.*ris catalog fit"):
+    with pytest.raises(MismatchError, match=r"format 9.*ris.fit_catalogue"):
         FeatureCatalogue.from_tensors(tensors, metadata | {"format": "9"})
-    with pytest.raises(MismatchError, match=r"ris catalog fit"):
+    with pytest.raises(MismatchError, match=r"ris.fit_catalogue"):
         FeatureCatalogue.from_tensors({"centroids": tensors["centroids"]}, metadata)
 
 
@@ -146,7 +146,7 @@ def test_other_layout_is_a_mismatch() -> None:
     layers = [StyleLayer("x", 2, 2, 0), StyleLayer("between", 2, 2, 0), StyleLayer("y", 1, 4, 0)]
     assert small().needed_layers(StyleLayout(tuple(layers), 1)) == (0, 2)
     assert small().needed_resolution(StyleLayout(tuple(layers), 1)) == 4
-    with pytest.raises(MismatchError, match=r"'y' with 1 channels.*ris catalog fit"):
+    with pytest.raises(MismatchError, match=r"'y' with 1 channels.*ris.fit_catalogue"):
         small().needed_layers(StyleLayout(tuple(layers[:2]), 1))
 
 
@@ -154,7 +154,7 @@ def test_other_generator_is_a_mismatch(generator) -> None:
     catalogue = small()
     with pytest.raises(MismatchError) as error:
         catalogue.check(generator)
-    for part in ("gen-1", generator.fingerprint, "ris catalog fit"):
+    for part in ("gen-1", generator.fingerprint, "ris.fit_catalogue"):
         assert part in str(error.value)
 
 

@@ -88,8 +88,8 @@ def test_an_engine_that_cannot_run(generator, catalogue, monkeypatch):
     with pytest.raises(InputError) as error:
         Embedder(generator, catalogue, engine="native").settings()
     assert str(error.value) == (
-        "the native engine cannot run: no C++ compiler (c++, g++, clang++); it needs a C++ "
-        "compiler (as g++) and ninja, or take --engine torch"
+        "the native engine cannot run: no C++ compiler (c++, g++, clang++): install a C++ "
+        "compiler (as g++) and ninja, or take `engine='torch'`"
     )
 
 
@@ -147,7 +147,7 @@ def test_the_command_names_an_engine_that_cannot_run(tmp_path):
     )
     assert done.returncode == 1
     assert done.stderr.strip().splitlines() == [
-        "ris: the native engine cannot run: RIS_NATIVE=0 turns the kernels off; it needs a "
+        "ris: the native engine cannot run: RIS_NATIVE=0 turns the kernels off: install a "
         "C++ compiler (as g++) and ninja, or take --engine torch"
     ]
     assert not (tmp_path / ".ris").exists()

@@ -167,7 +167,7 @@ def test_files_that_are_no_weights(fid, fid_file, tmp_path):
     for name in ("a.pth", "a.pt", "a.safetensors"):
         (tmp_path / name).write_bytes(half)
         assert "damaged" in refusal(name) or "not a readable safetensors file" in refusal(name)
-    assert "no file /missing.pth: name Inception's weights with --weights" in refusal("missing.pth")
+    assert "no file /missing.pth: name Inception's weights with `weights`" in refusal("missing.pth")
     (tmp_path / "a.onnx").write_bytes(b"x")
     assert "come as .pth, .pt, .safetensors" in refusal("a.onnx")
     for content, message in [

@@ -202,7 +202,7 @@ def test_score_mask_takes_channels_by_the_score_itself():
     torch.testing.assert_close(pose, feature_mask(SCORES, LAYOUT, CLASSES, "pose"))
     wider = MaskOptions(kind="score", rho=0.35, least=2)
     assert feature_mask(SCORES, LAYOUT, CLASSES, "hair", wider)[0].sum() == 2
-    with pytest.raises(ValueError, match="rho lies"):
+    with pytest.raises(ValueError, match="`rho` lies"):
         MaskOptions(kind="score", rho=1.0)
 
 
