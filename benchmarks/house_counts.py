@@ -35,7 +35,7 @@ places, names = {}, set()
 def place(code):
     if code not in places:
         path = os.path.realpath(code.co_filename)
-        ours = path.startswith(root) and os.sep + "." not in path[len(root):]
+        ours = path.startswith(root) and os.sep + "." not in path[len(root) - 1:]
         places[code] = path[len(root):] if ours else ""
     return places[code]
 def look(frame, event, argument):
