@@ -1,14 +1,15 @@
 """How large the rooms are, and how many doors a photo passes on its way.
 
-    python benchmarks/house_counts.py [CHECKOUT]
+    python benchmarks/house_counts.py [CHECKOUT] [--names]
 
 Prints modules and lines of every room, and then, for one photo through ``ris ingest``, a photo and
-an id through ``ris query`` and two photos through ``ris transfer``: the rooms (folders) and modules
-that were entered, and the names, functions and methods that one module called in another. A name
-counts once, however often it is called; what a class or module does by itself does not count.
+an id through ``ris query`` and two photos through ``ris transfer``: the modules that were entered
+and the names, functions and methods, that one module called in another; and of these the ones that
+were given the photo or the id (its path, or something that holds it, in an argument), which are
+the doors that it passes. A name counts once, however often it is called.
 
 The commands run in processes of their own with a profiler set, on faces that they render first; so
-the program needs nothing of the checkout that it counts but its ``cli.py``, and gives the same for
+the program needs nothing of the checkout that it counts but its command, and gives the same for
 any two of them.
 """
 
@@ -22,6 +23,9 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
+from PIL import Image
+
 OUTSIDE = {"benchmarks", "tests", "docs", "train", "examples", "out", "build"}
 TRACED = """
 import json, os, sys, threading
@@ -31,7 +35,24 @@ try:
     from ris.cli import main
 except ImportError:
     from cli import main
-places, names = {}, set()
+places, names, given = {}, set(), set()
+needles = set(os.environ["NEEDLES"].split(os.pathsep)) - {""}
+def carries(value, depth=2):
+    if isinstance(value, (str, os.PathLike)):
+        text = str(value)
+        return len(text) < 4096 and os.path.basename(text) in needles
+    if depth and isinstance(value, (tuple, list)):
+        return any(carries(v, depth - 1) for v in value[:8])
+    if depth and isinstance(value, dict):
+        return any(carries(v, depth - 1) for v in list(value.values())[:16])
+    fields = getattr(type(value), "__dataclass_fields__", None)
+    if depth and fields:
+        return any(carries(getattr(value, f, None), depth - 1) for f in fields)
+    return False
+def is_given(frame):
+    code = frame.f_code
+    count = code.co_argcount + code.co_kwonlyargcount
+    return any(carries(frame.f_locals.get(name)) for name in code.co_varnames[:count])
 def place(code):
     if code not in places:
         path = os.path.realpath(code.co_filename)
@@ -48,7 +69,10 @@ def look(frame, event, argument):
     while caller is not None and not place(caller.f_code):
         caller = caller.f_back
     if caller is not None and place(caller.f_code) != here:
-        names.add((here, getattr(frame.f_code, "co_qualname", frame.f_code.co_name)))
+        name = (here, getattr(frame.f_code, "co_qualname", frame.f_code.co_name))
+        names.add(name)
+        if name not in given and is_given(frame):
+            given.add(name)
 threading.setprofile(look)
 sys.setprofile(look)
 try:
@@ -58,7 +82,7 @@ except SystemExit as e:
 finally:
     sys.setprofile(None)
     with open(target, "w") as f:
-        json.dump(sorted(names), f)
+        json.dump([sorted(names), sorted(given)], f)
 """
 
 
@@ -78,42 +102,44 @@ def sizes(root: Path) -> list[tuple[str, int, int]]:
     return [(room, modules[room], lines[room]) for room in sorted(modules)]
 
 
-def ways(root: Path) -> dict[str, list[tuple[str, str]]]:
-    """(module, name) that each way passes, by the way."""
+Names = list[tuple[str, str]]
+"""(module, name) of functions and methods."""
+
+
+def ways(root: Path) -> dict[str, tuple[Names, Names]]:
+    """By the way: all names that it passes, and those that are given what the way is of."""
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
 
-        def ris(*words: str) -> list[tuple[str, str]]:
+        def ris(*words: str, of: tuple[str, ...] = ()) -> tuple[Names, Names]:
             target = folder / "names.json"
             subprocess.run(
                 [sys.executable, "-c", TRACED, str(root), str(target), *words],
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(root)},
+                env={**os.environ, "PYTHONPATH": str(root), "NEEDLES": os.pathsep.join(of)},
                 stdout=subprocess.DEVNULL,
                 check=True,
             )
-            return [(module, name) for module, name in json.loads(target.read_text())]
+            every, given = json.loads(target.read_text())
+            return [tuple(name) for name in every], [tuple(name) for name in given]
 
         ris("sample", "faces", "--n", "6", "--size", "256")
-        photo = folder / "faces" / "seed000000.jpg"
-        one, two = folder / "one.jpg", folder / "two.jpg"
-        one.write_bytes(photo.read_bytes())
-        two.write_bytes((folder / "faces" / "seed000001.jpg").read_bytes())
+        (folder / "new").mkdir()
+        for name, seed in (("one.jpg", 0), ("two.jpg", 1), ("new/one.jpg", 2)):
+            with Image.open(folder / "faces" / f"seed00000{seed}.jpg") as picture:
+                picture.save(folder / name, quality=90)  # photos that no store has seen
         ris("ingest", "faces")
         ris("index", "--all")
         ris("export", "all.parquet")
-        import pyarrow.parquet as pq
-
         face = pq.read_table(folder / "all.parquet", columns=["id"])["id"][0].as_py()
-        (folder / "new").mkdir()
-        (folder / "new" / "one.jpg").write_bytes(one.read_bytes())
+        transfer = ["transfer", "one.jpg", "two.jpg", "--feature", "hair", "--out", "t.png"]
         return {
-            "a photo through ingest": ris("ingest", "new", "--store", "other/.ris"),
-            "a photo through query": ris("query", "one.jpg", "--feature", "eyes"),
-            "an id through query": ris("query", face, "--feature", "eyes"),
-            "a transfer": ris(
-                "transfer", "one.jpg", "two.jpg", "--feature", "hair", "--out", "t.png"
+            "a photo through ingest": ris(
+                "ingest", "new", "--store", "other/.ris", of=("one.jpg",)
             ),
+            "a photo through query": ris("query", "one.jpg", "--feature", "eyes", of=("one.jpg",)),
+            "an id through query": ris("query", face, "--feature", "eyes", of=(face,)),
+            "a transfer": ris(*transfer, of=("one.jpg", "two.jpg")),
         }
 
 
@@ -124,11 +150,12 @@ def main() -> None:
     for room, modules, lines in sizes(root):
         if room not in OUTSIDE:
             print(f"| {room} | {modules} | {lines:,} |")
-    print("\n| way | rooms | modules | names |\n|---|---|---|---|")
-    for way, names in ways(root).items():
-        passed = {module for module, _ in names}
-        rooms = {str(Path(module).parent) for module in passed}
-        print(f"| {way} | {len(rooms)} | {len(passed)} | {len(names)} |")
+    print("\n| way | modules | names | modules given it | names given it |\n|---|---|---|---|---|")
+    for way, (every, given) in ways(root).items():
+        counts = (len({m for m, _ in every}), len(every), len({m for m, _ in given}), len(given))
+        print(f"| {way} | " + " | ".join(map(str, counts)) + " |")
+        if "--names" in sys.argv:
+            print("\n".join(f"    {module}: {name}" for module, name in given))
 
 
 if __name__ == "__main__":
